@@ -1,0 +1,3 @@
+"""MOSS: lets a production agent repair itself at source level, safely."""
+
+__version__ = "0.1.0"

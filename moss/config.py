@@ -1,0 +1,295 @@
+"""Owns what a user may write in `moss.toml` and `MOSS_*`: one frozen, closed settings object.
+
+Never opens anything but that file, never touches an engine. Secrets are references (environment or file), never values.
+`kind` chooses an adapter (tagged unions). Paths are relative to the folder of `moss.toml`.
+"""
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from moss.domain.batch import GroupBy
+from moss.domain.budget import Budget
+from moss.domain.case import Check, OnDivergence, Where
+from moss.domain.depth import Depth
+from moss.domain.frozen import Frozen
+
+Word = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]
+Argv = Annotated[tuple[str, ...], Field(min_length=1)]
+
+
+class Secret(Frozen):
+    """A secret by reference: exactly one of an environment variable or a file."""
+
+    env: str | None = Field(None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    file: Path | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> "Secret":
+        if (self.env is None) == (self.file is None):
+            raise ValueError("name either `env` or `file`")
+        return self
+
+
+class SubstrateSettings(Frozen):
+    """The agent under evolution: its source. Globs are `fnmatch` with `**`, relative to `source`."""
+
+    name: Word
+    source: Path = Path(".")
+    branch: str = "HEAD"
+    editable: tuple[str, ...] = ("**",)
+    protected: tuple[str, ...] = ()
+    tests: tuple[str, ...] = Field(("tests/**",), description="may be added to, never changed or deleted")
+    check: tuple[str, ...] = Field((), description="the substrate's own tests, run in a box: argv; {image} is the tree")
+    components: dict[str, str] = Field({}, description="path glob -> what it is for: the component map of the prompts")
+    max_diff_lines: int = Field(400, ge=1)
+
+
+class CheckoutBuild(Frozen):
+    kind: Literal["checkout"] = "checkout"
+    prepare: tuple[str, ...] = Field((), description="argv run in the tree, e.g. a compile step; no network is promised")
+    smoke: tuple[str, ...] = Field((), description="argv that must exit 0 in the built tree")
+    seconds: float = Field(300.0, gt=0)
+
+
+class ProcessLive(Frozen):
+    """The live agent as a supervised process of this host."""
+
+    kind: Literal["process"] = "process"
+    argv: Argv = Field(description="words {port} {state} {image} {gateway} {token} are filled in")
+    env: dict[str, str] = {}
+    preflight_env: dict[str, str] = Field({}, description="added for preflight and trials: outward effects off")
+    port: int = Field(ge=1, le=65535, description="where users talk to it: the hold proxy listens here")
+    state: Path
+    grace_seconds: float = Field(10.0, gt=0)
+    start_seconds: float = Field(60.0, gt=0)
+    drain: Literal["hold", "drain"] = Field("hold", description="agents that poll (chat bots) are drained, not held")
+
+
+class HealthSettings(Frozen):
+    path: str = "/health"
+    ready_status: int = 200
+
+
+class OpenAiTurn(Frozen):
+    kind: Literal["openai"] = "openai"
+    path: str = "/v1/chat/completions"
+    model: str = "default"
+    session_header: str = "X-Session-Id"
+    headers: dict[str, str] = {}
+    key: Secret | None = None
+    seconds: float = Field(60.0, gt=0)
+
+
+class HttpTurn(Frozen):
+    """`body` is JSON in which strings "{message}" and "{session}" are replaced as values, never as text."""
+
+    kind: Literal["http"] = "http"
+    method: Literal["POST", "PUT"] = "POST"
+    path: str
+    body: str
+    headers: dict[str, str] = {}
+    reply_path: str = Field("reply", description="dotted path of the agent's words in the JSON answer; empty: whole body")
+    key: Secret | None = None
+    seconds: float = Field(60.0, gt=0)
+
+
+class ExecTurn(Frozen):
+    """`argv` words may be {message}, {session}; with `stdin` the message goes there instead."""
+
+    kind: Literal["exec"] = "exec"
+    argv: Argv
+    stdin: bool = False
+    seconds: float = Field(60.0, gt=0)
+
+
+class CanarySettings(Frozen):
+    message: str = "ping"
+    contains: str = Field("", description="what the answer must hold; empty: any answer with status 200")
+    seconds: float = Field(30.0, gt=0)
+
+
+class Rule(Frozen):
+    """A detector of the user's own: a turn in which `pattern` is found at `where` (or `tool` was called too often)."""
+
+    name: Word
+    where: Where = Where.TOOL_RESULTS
+    pattern: str | None = Field(None, max_length=1000)
+    tool: str | None = None
+    more_than: int | None = Field(None, ge=0, description="with `tool`: calls in one turn above this count")
+    signal: str | None = Field(None, description="bytes that such a turn's raw line holds: makes the scan fast")
+    keypoints: tuple["RuleKeypoint", ...] = ()
+
+    @field_validator("pattern")
+    @classmethod
+    def _compiles(cls, pattern: str | None) -> str | None:
+        if pattern is not None:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"not a regular expression: {error}") from None
+        return pattern
+
+
+class RuleKeypoint(Frozen):
+    """What a turn recognised by the rule must do when it goes well. `{1}` in a grader's arguments is the rule's group 1
+    of the match in the failing turn, or a capture of `from_user` in the user's message."""
+
+    id: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")
+    says: str
+    check: Check
+    positive: bool = True
+    from_user: str | None = Field(None, description="regular expression over the user's message; groups fill {1}, {2}")
+
+
+class JsonlEvidence(Frozen):
+    """The neutral format, one turn a line (docs/evidence.md). `glob` is below the live state folder."""
+
+    kind: Literal["jsonl"] = "jsonl"
+    glob: str = "sessions/*.jsonl"
+
+
+class EvidenceSettings(Frozen):
+    source: JsonlEvidence = JsonlEvidence()
+    every_seconds: float = Field(60.0, gt=0)
+    group_by: GroupBy = GroupBy.FINGERPRINT
+    seal_at: int = Field(8, ge=1)
+    rules: tuple[Rule, ...] = ()
+    builtin: tuple[str, ...] = Field(
+        ("tool-error", "stream-cut", "http-error", "length", "empty-reply", "exit-code"),
+        description="built-in detectors that are on",
+    )
+    redact: tuple[str, ...] = Field((), description="patterns of the user's own, beside keys, tokens, mail and cards")
+    guard_checks: tuple[Check, ...] = Field((), description="keypoints of every guard, beside status and same tools")
+
+
+class ProcessBoxes(Frozen):
+    """Plain processes: they isolate nothing. For a first look and for tests."""
+
+    kind: Literal["process"] = "process"
+    parallel: int = Field(2, ge=1, le=64)
+
+
+class Upstream(Frozen):
+    name: Word
+    url: str = Field(pattern=r"^https?://[^\s@]+$")
+    api: Literal["openai", "responses", "anthropic", "gemini", "http"] = "openai"
+    key: Secret | None = None
+    models: tuple[str, ...] = ()
+
+
+class GatewaySettings(Frozen):
+    host: str = "127.0.0.1"
+    port: int = Field(8790, ge=1, le=65535)
+    upstreams: tuple[Upstream, ...] = ()
+    volatile: tuple[str, ...] = Field((), description="patterns of request lines that never count as a divergence")
+    on_divergence: OnDivergence = OnDivergence.LIVE
+
+
+class RoleSettings(Frozen):
+    """Which program and model works in a role; `default` covers the rest."""
+
+    coder: Word = "scripted"
+    model: str | None = None
+    script: Path | None = Field(None, description="of the scripted coder")
+    seconds: float = Field(1800.0, gt=0)
+    money_usd: float = Field(0.25, ge=0, description="reserved for one call")
+    tokens: int = Field(50_000, ge=0)
+
+
+class JurorSettings(Frozen):
+    name: Word
+    kind: Literal["scripted", "model"] = "scripted"
+    script: Path | None = None
+    upstream: Word | None = None
+    model: str | None = None
+
+
+class TrialSettings(Frozen):
+    seconds: float = Field(120.0, gt=0)
+    memory_bytes: int = Field(1 << 30, ge=1 << 24)
+    pids: int = Field(256, ge=8)
+    seed: Path | None = Field(None, description="state folder every trial starts from")
+    files: tuple[str, ...] = Field((), description="state files that checks and the record may hold")
+    script: Path | None = Field(None, description="a scripted model for all trials: tests and the demo")
+
+
+class Approver(Frozen):
+    name: Word
+    public_key: str = Field(description="Ed25519, base64 of 32 bytes")
+    revoked: bool = False
+
+
+class ConsentSettings(Frozen):
+    approvers: tuple[Approver, ...] = ()
+    needed: int = Field(1, ge=1)
+    valid_hours: float = Field(24.0, gt=0)
+    auto: bool = False
+
+
+class PolicySettings(Frozen):
+    start: Literal["by_hand", "auto"] = "by_hand"
+    start_hours: tuple[int, int] = Field((0, 24), description="local hours between which runs start by themselves")
+    depth: Depth = Depth.STANDARD
+    budget: Budget = Budget(money_usd=4.0)
+    daily_money_usd: float | None = None
+    proposer_may: tuple[Literal["flag", "start", "stop"], ...] = ("flag",)
+    redeliver: bool = False
+
+
+class SwapSettings(Frozen):
+    watch_seconds: float = Field(10.0, ge=0)
+    soak_hours: float = Field(24.0, ge=0)
+    snapshot_limit_bytes: int = Field(2 << 30, ge=0)
+    hold_deadline_seconds: float | None = Field(None, description="None: 2 x grace + start + 30 s")
+    hold_waiting: int = Field(1000, ge=1)
+    preflight: bool = True
+
+
+class RetentionSettings(Frozen):
+    artifacts_days: float = Field(30.0, gt=0)
+    candidates: int = Field(5, ge=1, description="images kept beside what a rollback needs")
+    snapshots: int = Field(2, ge=1)
+    free_bytes: int = Field(1 << 30, ge=0, description="watermark: checked before a build and before a swap")
+
+
+class WebhookSettings(Frozen):
+    kind: Literal["webhook"] = "webhook"
+    url: str = Field(pattern=r"^https?://[^\s@]+$")
+    secret: Secret
+
+
+class ApiSettings(Frozen):
+    host: str = "127.0.0.1"
+    port: int = Field(8791, ge=1, le=65535)
+
+
+class Settings(Frozen):
+    """All of `moss.toml`. `root` is the folder it stands in, `home` where MOSS keeps its own things."""
+
+    root: Path
+    home: Path
+    substrate: SubstrateSettings
+    build: CheckoutBuild = CheckoutBuild()
+    live: ProcessLive
+    health: HealthSettings = HealthSettings()
+    turn: Annotated[OpenAiTurn | HttpTurn | ExecTurn, Field(discriminator="kind")] = OpenAiTurn()
+    canary: CanarySettings = CanarySettings()
+    evidence: EvidenceSettings = EvidenceSettings()
+    boxes: ProcessBoxes = ProcessBoxes()
+    gateway: GatewaySettings = GatewaySettings()
+    roles: dict[Literal["default", "locate", "plan", "plan_review", "implement", "code_review"], RoleSettings] = {}
+    jurors: tuple[JurorSettings, ...] = ()
+    trials: TrialSettings = TrialSettings()
+    consent: ConsentSettings = ConsentSettings()
+    policy: PolicySettings = PolicySettings()
+    swap: SwapSettings = SwapSettings()
+    retention: RetentionSettings = RetentionSettings()
+    notify: tuple[WebhookSettings, ...] = ()
+    api: ApiSettings = ApiSettings()
+
+    def path(self, path: Path) -> Path:
+        """A path of `moss.toml`, made absolute."""
+        return path if path.is_absolute() else self.root / path
