@@ -173,11 +173,20 @@ class ProcessBoxes(Frozen):
 
 
 class Upstream(Frozen):
+    """Where models answer: a URL, or a scripted model (tests and the demo; called so wherever it shows)."""
+
     name: Word
-    url: str = Field(pattern=r"^https?://[^\s@]+$")
+    url: str | None = Field(None, pattern=r"^https?://[^\s@]+$")
+    script: Path | None = None
     api: Literal["openai", "responses", "anthropic", "gemini", "http"] = "openai"
     key: Secret | None = None
     models: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _one(self) -> "Upstream":
+        if (self.url is None) == (self.script is None):
+            raise ValueError("name either `url` or `script`")
+        return self
 
 
 class GatewaySettings(Frozen):
@@ -213,7 +222,6 @@ class TrialSettings(Frozen):
     pids: int = Field(256, ge=8)
     seed: Path | None = Field(None, description="state folder every trial starts from")
     files: tuple[str, ...] = Field((), description="state files that checks and the record may hold")
-    script: Path | None = Field(None, description="a scripted model for all trials: tests and the demo")
 
 
 class Approver(Frozen):
