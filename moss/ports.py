@@ -17,6 +17,8 @@ from moss.domain.case import OnDivergence
 from moss.domain.evidence import Exchange, Failure, Guard, Turn
 from moss.domain.ids import BatchId, CommitId, Digest, FailureId, Fingerprint, Key, RunId
 from moss.domain.journal import Entry
+from moss.domain.patch import FileChange as FileChange
+from moss.domain.patch import Patch as Patch
 from moss.domain.trial import Answer
 
 # ------------------------------------------------------------------ clock
@@ -33,27 +35,6 @@ class Clock(Protocol):
 
 
 # ------------------------------------------------------------------ source
-
-
-@dataclass(frozen=True, slots=True)
-class FileChange:
-    """One changed path. `status`: A added, M modified, D deleted, T type changed; `mode` after (None: gone)."""
-
-    path: str
-    status: Literal["A", "M", "D", "T"]
-    added: int
-    removed: int
-    binary: bool
-    mode: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Patch:
-    """A diff against a commit. `text` is a git patch; paths are relative, `/`-separated, never quoted."""
-
-    base: CommitId
-    text: bytes
-    files: tuple[FileChange, ...]
 
 
 class Source(Protocol):
