@@ -643,7 +643,8 @@ class Notifier(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The right to act on a run until `expires`. Results are applied only while `token` holds."""
+    """The right to act on a run. Results are applied only while `token` holds. `expires` is for people: the store
+    judges by clocks that never go back, so a jump of the wall clock neither freezes a run nor gives it to two."""
 
     run: RunId
     owner: str
@@ -712,11 +713,13 @@ class BrokenLink:
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A notice in the outbox."""
+    """A notice in the outbox. `taken` names the notifiers that accepted it already; `because` why it waits or was given up."""
 
     notice: Notice
     attempts: int
     due: datetime
+    taken: tuple[str, ...] = ()
+    because: str = ""
 
 
 class Store(Protocol):
@@ -746,10 +749,11 @@ class Store(Protocol):
 
     # claims
     def claim(self, run: RunId, owner: str, seconds: float) -> Claim | None:
-        """The claim, None while another owner's holds. Its own is renewed with the same token."""
+        """The claim, None while another owner's holds. Its own is renewed with the same token.
+        What an owner of another host left behind is free `seconds` after this store first saw it stand still."""
 
     def renew(self, claim: Claim, seconds: float) -> Claim:
-        """Raises: ClaimLost."""
+        """Raises: ClaimLost, also when it ran out and nobody took it: claim again."""
 
     def release(self, claim: Claim) -> None:
         """Lost already is silent."""
@@ -765,7 +769,8 @@ class Store(Protocol):
         """Where another process on this host (the gateway) reads it."""
 
     def drop_artifacts(self, before: datetime, keep: Iterable[Digest]) -> int:
-        """Retention: how many were dropped. The journal stays."""
+        """Retention: how many were dropped. The journal stays, and so does what `keep`, an unfinished run or a
+        batch that is not done names."""
 
     # evidence
     def cursors(self, source: str) -> Mapping[str, Cursor]: ...
@@ -778,10 +783,16 @@ class Store(Protocol):
         cursors: Sequence[Cursor],
         rejected: Sequence[Rejected],
         at: datetime,
+        counted: int = 0,
     ) -> int:
-        """All of a scan's piece or nothing; how many failures were new. Exactly once by failure id."""
+        """All of a scan's piece or nothing; how many failures were new. Exactly once by failure id.
+        `counted`: turns that the piece passed, for `counts`. A turn that failed is no guard any more."""
 
-    def rejected(self, source: str) -> Sequence[Rejected]: ...
+    def rejected(self, source: str, limit: int = 1000) -> Sequence[Rejected]:
+        """Oldest first."""
+
+    def drop_rejected(self, source: str, items: Sequence[Rejected]) -> None:
+        """Forgets items that could be read after all. Absent is silent."""
 
     def failure(self, failure: FailureId) -> Failure | None: ...
 
@@ -793,20 +804,22 @@ class Store(Protocol):
     def fingerprints(self, limit: int = 100, offset: int = 0) -> Sequence[FingerprintRow]:
         """Most seen first."""
 
-    def open_groups(self, by: Literal["session", "fingerprint"]) -> Sequence[tuple[str, int]]:
-        """(session or fingerprint, unbatched failures), most first."""
+    def open_groups(self, by: Literal["session", "fingerprint"], limit: int = 1000) -> Sequence[tuple[str, int]]:
+        """(session or fingerprint, unbatched failures), most first, at most `limit`."""
 
     def dismiss(self, fingerprint: Fingerprint, because: str, at: datetime) -> int:
-        """Closes its failures; a later failure with it re-opens it. How many were closed."""
+        """Closes its unbatched failures; a later failure with it re-opens it. How many were closed."""
 
-    def guards(self, limit: int = 1000) -> Sequence[Guard]: ...
+    def guards(self, limit: int = 1000) -> Sequence[Guard]:
+        """Newest first."""
 
     def counts(self) -> Mapping[str, int]:
         """turns, sessions, failures, guards: totals for `status`."""
 
     # batches
     def seal(self, batch: Batch) -> None:
-        """Stores the batch and ties its failures to it. Raises: Refused when one is in a batch already."""
+        """Stores the batch and ties its failures to it. The same batch twice is once.
+        Raises: Refused when one is in another batch already, or the id is taken."""
 
     def new_batch_id(self) -> BatchId: ...
 
@@ -816,17 +829,27 @@ class Store(Protocol):
         """Oldest sealed first."""
 
     def set_batch(self, batch: BatchId, state: BatchState, run: RunId | None, back: Sequence[FailureId] = ()) -> None:
-        """Moves a batch on; `back`: failures that return to the pool."""
+        """Moves a batch on; `back`: failures that return to the pool. The others are closed with it: fixed when it
+        is done, dismissed when it is dismissed. Raises: Refused when there is no such batch."""
 
     # outbox
     def enqueue(self, notice: Notice) -> None:
         """Once by notice id."""
 
-    def due(self, now: datetime, limit: int = 10) -> Sequence[Outgoing]: ...
+    def due(self, now: datetime, limit: int = 10) -> Sequence[Outgoing]:
+        """Longest due first; neither what was delivered nor what was given up."""
 
-    def delivered(self, notice_id: str) -> None: ...
+    def delivered(self, notice_id: str) -> None:
+        """Never due again; its id stays taken."""
 
-    def postpone(self, notice_id: str, until: datetime) -> None: ...
+    def postpone(self, notice_id: str, until: datetime, taken: Sequence[str] = (), because: str = "") -> None:
+        """One attempt failed. `taken`: notifiers that accepted it, added to those before."""
+
+    def give_up(self, notice_id: str, because: str) -> None:
+        """Too old: kept as undeliverable."""
+
+    def undeliverable(self, limit: int = 100) -> Sequence[Outgoing]:
+        """Newest first."""
 
     # small facts with a name: pause flag, adoption, used consents, revocations
     def fact(self, name: str) -> str | None: ...
