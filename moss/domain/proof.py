@@ -1,4 +1,4 @@
-"""Owns what the verdict looks at: the trials on the live version and on every iteration, the votes, the rules.
+"""Owns what the verdict looks at: trials on the live version and on every iteration, the votes, the rules.
 
 Never decides anything (see `standing` for a case, `verdict` for an iteration).
 Invariant: a trial counts for the version that it names and by its key once, wherever it stands in a list.
@@ -20,9 +20,9 @@ FEWEST_GUARDS = 3
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """The bounds a run works in. `trials` is the n of design 7; `budget_left` whether another trial may be paid.
+    """The bounds a run works in. `trials` is the n of design 7.
 
-    `anyway`: the operator told the run to go on against the jurors' votes.
+    `budget_left`: another trial may be paid. `anyway`: the operator told the run to go on against the votes.
     """
 
     trials: int
@@ -42,7 +42,10 @@ class Rules:
 
 
 class LimitVote(Frozen):
-    """One juror's word on whether any source change can fix the batch. `quote_found`: its quote is in the evidence."""
+    """One juror's word on whether any source change can fix the batch.
+
+    `quote_found`: what it quotes was looked up and is in the evidence.
+    """
 
     juror: str
     says: Literal["fixable", "limit_model", "limit_architecture"]
@@ -52,8 +55,8 @@ class LimitVote(Frozen):
 class IterationProof(Frozen):
     """What one iteration made and what its trials showed.
 
-    `commit` and `version` are None where the iteration came to no candidate. `refusals` are the reasons of what is
-    not ok, as the coding agent gets them back: policy findings, the build's tail, the names of failed checks.
+    `commit` and `version` are None where the iteration came to no candidate. `refusals` are the reasons of what
+    is not ok, as the coding agent gets them back: policy findings, the build's tail, the names of failed checks.
     """
 
     iteration: int = Field(ge=1)
@@ -69,7 +72,7 @@ class IterationProof(Frozen):
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """All evidence of a run so far. `live` are the trials on `base`; `iterations` oldest first, the last is judged."""
+    """All evidence of a run so far: `live` are the trials on `base`; of `iterations` the last is judged."""
 
     cases: tuple[CaseId, ...]
     guards: tuple[CaseId, ...]
