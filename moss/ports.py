@@ -713,7 +713,8 @@ class BrokenLink:
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A notice in the outbox. `taken` names the notifiers that accepted it already; `because` why it waits or was given up."""
+    """A notice in the outbox. `taken` names the notifiers that accepted it already, `because` is why it waits or
+    was given up."""
 
     notice: Notice
     attempts: int

@@ -105,6 +105,12 @@ class Failure(Frozen):
     because: str | None = None
     expect: tuple[str, ...] = Field((), description="expectations of `moss flag --expect`, e.g. `file:/data/x`")
 
+    @property
+    def example(self) -> str:
+        """One line that shows it: its evidence, or why a person flagged it, or what the user said."""
+        words = self.findings[0].quote if self.findings else self.because or self.turn.user
+        return " ".join(words.split())[:200]
+
 
 class Guard(Frozen):
     """A turn that went well, kept to notice regressions; never shown to the coding agent."""
