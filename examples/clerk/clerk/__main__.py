@@ -1,0 +1,63 @@
+"""Owns the start of the clerk: its arguments, its environment, its parts. Nothing else reads the environment.
+
+CLERK_MODEL_URL   where the model answers, the part before /chat/completions
+CLERK_MODEL_KEY   the key for it
+CLERK_MODEL       the model's name
+CLERK_OUTWARD     `off`: no mail leaves the shop
+"""
+
+import argparse
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from clerk.db import Database, NewerState
+from clerk.loop import Agent
+from clerk.model import Model
+from clerk.payments import Provider
+from clerk.server import Server
+from clerk.sessions import Sessions
+from clerk.tools import Tools
+
+
+def main() -> int:
+    words = argparse.ArgumentParser(prog="clerk", description="Answers a shop's customers.")
+    words.add_argument("--port", type=int, required=True)
+    words.add_argument("--host", default="127.0.0.1")
+    words.add_argument("--state", type=Path, required=True, help="folder of the orders and the conversations")
+    given = words.parse_args()
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    signal.signal(signal.SIGINT, lambda *_: stop.set())
+    server = Server(given.host, given.port)
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    try:
+        given.state.mkdir(parents=True, exist_ok=True)
+        database = Database(given.state / "clerk.db")
+    except (NewerState, OSError) as error:
+        print(f"clerk: {error}", file=sys.stderr)
+        return 3
+    server.ready(_agent(given.state, database))
+    print(f"clerk: ready on {given.host}:{server.server_address[1]}", flush=True)
+    stop.wait()
+    server.drain()
+    database.close()
+    return 0
+
+
+def _agent(state: Path, database: Database) -> Agent:
+    env = os.environ
+    model = Model(
+        env.get("CLERK_MODEL_URL", "http://127.0.0.1:8790/v1"),
+        env.get("CLERK_MODEL_KEY", ""),
+        env.get("CLERK_MODEL", "clerk-1"),
+    )
+    outward = env.get("CLERK_OUTWARD", "on") != "off"
+    tools = Tools(database, Provider(database), state / "outbox.jsonl", outward)
+    return Agent(Sessions(state / "sessions"), model, tools)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
