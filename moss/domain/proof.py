@@ -55,8 +55,8 @@ class LimitVote(Frozen):
 class IterationProof(Frozen):
     """What one iteration made and what its trials showed.
 
-    `commit` and `version` are None where the iteration came to no candidate. `refusals` are the reasons of what
-    is not ok, as the coding agent gets them back: policy findings, the build's tail, the names of failed checks.
+    `commit` and `version` are None where the iteration came to no candidate. `refusals` are the reasons of
+    what is not ok, as the coding agent gets them back: policy findings, the build's tail, failed checks.
     """
 
     iteration: int = Field(ge=1)
@@ -65,9 +65,17 @@ class IterationProof(Frozen):
     policy_ok: bool = True
     build_ok: bool = True
     check_ok: bool = True
-    diff_lines: int = Field(0, ge=0, description="added and removed lines against the base")
+    diff_lines: int = Field(ge=0, description="added and removed lines against the base")
     refusals: tuple[str, ...] = ()
     trials: tuple[Trial, ...] = ()
+
+
+class Wanted(Frozen):
+    """`more` further valid trials of a case on a version are missing."""
+
+    case: CaseId
+    version: Digest
+    more: int = Field(ge=1)
 
 
 @dataclass(frozen=True, slots=True)

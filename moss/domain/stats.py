@@ -26,9 +26,7 @@ class Stratum:
     live_trials: int
 
     def __post_init__(self) -> None:
-        sound = (
-            0 <= self.candidate_passed <= self.candidate_trials and 0 <= self.live_passed <= self.live_trials
-        )
+        sound = 0 <= self.candidate_passed <= self.candidate_trials and 0 <= self.live_passed <= self.live_trials
         if not sound:
             raise ValueError(f"passes out of trials do not fit: {self}")
 
@@ -43,7 +41,7 @@ class Stratum:
 
 
 def upper_bound(broken: int, of: int, error: float = ERROR) -> float:
-    """The exact one-sided upper bound, at confidence 1 - `error`, on a rate of which `broken` of `of` were seen.
+    """The exact one-sided upper bound, at confidence 1 - `error`, on a rate: `broken` of `of` were seen.
 
     It is the largest rate at which seeing at most `broken` has probability `error` or more; 1.0 for 0 of 0.
     Source: Clopper and Pearson, Biometrika 26 (1934) 404-413; for `broken` = 0 it is 1 - error^(1/of).

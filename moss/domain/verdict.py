@@ -1,16 +1,21 @@
 """Owns the verdict: what is said of the live version at the baseline and of each iteration after its trials.
 
-Never runs a trial and never sees a clock: the six rows of design 7 over the evidence, the first that holds decides.
+Never runs a trial, never sees a clock: the six rows of design 7 over the evidence, the first that holds decides.
 Invariants: a candidate that row 2 forbids is never chosen; a vote can end a run, never promote.
 """
 
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
 from pydantic import Field
 
+from moss.domain.assessment import Assessment, Bench, assess, bench
+from moss.domain.feedback import feedback
 from moss.domain.frozen import Frozen
 from moss.domain.ids import CaseId, Digest
-from moss.domain.proof import IterationProof, LimitVote, Proof, Rules
+from moss.domain.proof import IterationProof, LimitVote, Proof, Rules, Wanted, guards_needed
+from moss.domain.standing import Held, Tally, admitted, baseline_needs, reproduces, tallies
+from moss.domain.stats import upper_bound
 
 __all__ = [
     "Baseline",
@@ -51,18 +56,11 @@ class Next(StrEnum):
     """too few guards hold on the live version: nothing could ever be offered"""
 
 
-class Wanted(Frozen):
-    """`more` further trials of a case on a version: so many valid ones are missing."""
-
-    case: CaseId
-    version: Digest
-    more: int = Field(ge=1)
-
-
 class Numbers(Frozen):
     """The figures a verdict stands on, for the review. `p` is over the cases in a live world, None without one.
 
-    `breakage_below` is the exact one-sided 95 % upper bound on the rate of turns like the guards that break.
+    `breakage_below` is the exact one-sided 95 % upper bound on the breakage of turns like the guards; a shaky
+    guard counts as broken in it.
     """
 
     cases: int = 0
@@ -115,14 +113,203 @@ class Verdict(Frozen):
 
 def baseline(proof: Proof) -> Baseline:
     """Which cases reproduce on the live version and which guards are admitted; looks at `proof.live` only."""
-    raise NotImplementedError
+    n, live = proof.rules.trials, tallies(proof.live, proof.base)
+    cases = {case: reproduces(live.get(case, Tally()), n) for case in proof.cases}
+    guards = {guard: admitted(live.get(guard, Tally()), n) for guard in proof.guards}
+    wanted = tuple(
+        Wanted(case=case, version=proof.base, more=baseline_needs(tally, n) - tally.valid)
+        for case, decided in (cases | guards).items()
+        if decided is None
+        for tally in (live.get(case, Tally()),)
+    )
+    kept, admits = _where(cases, True), _where(guards, True)
+    following, reason = _after_baseline(proof, wanted, live, kept, admits)
+    return Baseline(
+        reproduced=kept,
+        not_reproduced=_where(cases, False),
+        admitted=admits,
+        not_admitted=_where(guards, False),
+        wanted=wanted,
+        next=following,
+        reason=reason,
+    )
 
 
 def judge(proof: Proof) -> Verdict:
-    """The verdict on the last iteration of `proof`, whose baseline is decided."""
-    raise NotImplementedError
+    """The verdict on the last iteration of `proof`, whose baseline is decided.
+
+    Raises: ValueError without an iteration.
+    """
+    if not proof.iterations:
+        raise ValueError("there is no iteration to judge")
+    against, rules = bench(proof), proof.rules
+    history = [assess(proof, iteration, against) for iteration in proof.iterations]
+    now, top = history[-1], _best(history, against)
+    left = now.proof.iteration < rules.iterations
+    if now.wanted:
+        return _trials_missing(proof, against, now, top)
+    if now.forbidden and left:
+        return _more_work(2, now, top, f"never offered: {'; '.join(now.forbidden)}")
+    if now.fixes and not now.unfixed and not now.forbidden:
+        return _offer(3, now, f"{_counted(now)}, {_guarded(now)}")
+    limit = None if now.forbidden or rules.anyway or any(one.better for one in history) else _limit(proof.votes)
+    if limit is not None:
+        reason = "two jurors quote evidence that no source change can do it, and no case got better"
+        return _say(4, _LIMITS[limit], limit, now, top, reason)
+    if left and not _plateau(history, against, rules.plateau):
+        return _more_work(5, now, top, f"{_counted(now)}, {_guarded(now)}")
+    return _last_word(now, top, "the last iteration" if not left else f"no better score in {rules.plateau} iterations")
 
 
 def best(proof: Proof) -> IterationProof | None:
-    """The iteration with the highest score that row 2 does not forbid and that beats the live version, else None."""
-    raise NotImplementedError
+    """The iteration with the highest score that row 2 does not forbid and that beats the live version, if any."""
+    against = bench(proof)
+    top = _best([assess(proof, iteration, against) for iteration in proof.iterations], against)
+    return top.proof if top else None
+
+
+# ------------------------------------------------------------------ the baseline
+
+
+def _where(decided: Mapping[CaseId, bool | None], value: bool) -> tuple[CaseId, ...]:
+    return tuple(case for case, one in decided.items() if one is value)
+
+
+def _after_baseline(
+    proof: Proof,
+    wanted: Sequence[Wanted],
+    live: Mapping[CaseId, Tally],
+    kept: Sequence[CaseId],
+    admits: Sequence[CaseId],
+) -> tuple[Next, str]:
+    if wanted:
+        return _or_out_of_budget(proof, wanted, {proof.base: live})
+    if not kept:
+        return Next.NOT_REPRODUCED, f"0 of {len(proof.cases)} failures reproduce on the live version"
+    needed = guards_needed(len(kept))
+    if len(admits) < needed:
+        return Next.FAILED, f"only {len(admits)} guards hold on the live version, {needed} are needed"
+    return Next.ITERATE, f"{len(kept)} of {len(proof.cases)} failures reproduce on the live version"
+
+
+def _or_out_of_budget(
+    proof: Proof, wanted: Sequence[Wanted], tally: Mapping[Digest | None, Mapping[CaseId, Tally]]
+) -> tuple[Next, str]:
+    """More trials, unless they may not be paid or a case is invalid again and again."""
+    more = sum(one.more for one in wanted)
+    if not proof.rules.budget_left:
+        return Next.OUT_OF_BUDGET, f"{more} more trials are needed and the budget has none left"
+    for one in wanted:
+        lost = tally.get(one.version, {}).get(one.case, Tally()).invalid
+        if lost > proof.rules.invalid_limit:
+            return Next.OUT_OF_BUDGET, f"{lost} trials of {one.case} were invalid: no more are paid for"
+    return Next.TRIALS, f"{more} more trials are needed"
+
+
+# ------------------------------------------------------------------ the six rows
+
+
+def _trials_missing(proof: Proof, against: Bench, now: Assessment, top: Assessment | None) -> Verdict:
+    tally = {now.proof.version: now.tally, proof.base: against.live}
+    following, reason = _or_out_of_budget(proof, now.wanted, tally)
+    return _say(1, None, following, now, top, reason)
+
+
+def _more_work(row: int, now: Assessment, top: Assessment | None, reason: str) -> Verdict:
+    return _say(row, VerdictKind.NEED_MORE_WORK, Next.ITERATE, now, top, reason)
+
+
+def _offer(row: int, chosen: Assessment, reason: str) -> Verdict:
+    said = _say(row, VerdictKind.CONVERGED, Next.CONSENT, chosen, chosen, reason)
+    return said.model_copy(update={"chosen": chosen.proof.iteration, "partial": bool(chosen.unfixed), "feedback": ()})
+
+
+def _last_word(now: Assessment, top: Assessment | None, because: str) -> Verdict:
+    """Row 6: the best iteration as it is, or nothing."""
+    if top is not None and top.fixed and not top.worse:
+        said = _offer(6, top, f"{because}: iteration {top.proof.iteration} is the best, {_counted(top)}")
+        return said.model_copy(update={"iteration": now.proof.iteration})
+    return _say(6, VerdictKind.NEED_MORE_WORK, Next.NO_IMPROVEMENT, now, top, f"{because}: {_shortfall(top)}")
+
+
+def _say(
+    row: int, kind: VerdictKind | None, following: Next, now: Assessment, top: Assessment | None, reason: str
+) -> Verdict:
+    return Verdict(
+        iteration=now.proof.iteration,
+        row=row,
+        kind=kind,
+        next=following,
+        reason=reason,
+        start_from=top.proof.iteration if top else None,
+        fixed=now.fixed,
+        unfixed=now.unfixed,
+        shaky=now.held(Held.SHAKY),
+        feedback=tuple(feedback(now)) if kind is VerdictKind.NEED_MORE_WORK else (),
+        wanted=now.wanted if following is Next.TRIALS else (),
+        numbers=_numbers(now),
+    )
+
+
+def _best(history: Sequence[Assessment], against: Bench) -> Assessment | None:
+    """The first of those with the highest score; none that row 2 forbids, none that is not above the live version."""
+    top, score = None, against.score
+    for one in history:
+        if not one.forbidden and one.score > score:
+            top, score = one, one.score
+    return top
+
+
+def _plateau(history: Sequence[Assessment], against: Bench, length: int) -> bool:
+    """Whether the best score has not risen for `length` iterations. One that row 2 forbids raises nothing."""
+    earlier = history[: max(0, len(history) - length)]
+    return len(history) >= length and _best(history, against) is _best(earlier, against)
+
+
+_LIMITS = {
+    Next.LIMIT_MODEL: VerdictKind.FUNDAMENTAL_LIMIT_MODEL,
+    Next.LIMIT_ARCHITECTURE: VerdictKind.FUNDAMENTAL_LIMIT_ARCHITECTURE,
+}
+
+
+def _limit(votes: Sequence[LimitVote]) -> Next | None:
+    """The limit that two jurors agree on, each with a quote that was found; who said two things said nothing."""
+    said: dict[str, set[str]] = {}
+    for vote in votes:
+        said.setdefault(vote.juror, set()).add(vote.says if vote.quote_found else "unquoted")
+    return next((limit for limit in _LIMITS if sum(words == {limit} for words in said.values()) >= 2), None)
+
+
+# ------------------------------------------------------------------ words and figures
+
+
+def _counted(one: Assessment) -> str:
+    return f"{len(one.fixed)} of {len(one.fixes)} fixed"
+
+
+def _guarded(one: Assessment) -> str:
+    return f"{len(one.held(Held.BROKEN))} of {len(one.guards)} guards broken"
+
+
+def _shortfall(top: Assessment | None) -> str:
+    if top is None:
+        return "no iteration is better than the live version"
+    if not top.fixed:
+        return f"the best iteration ({top.proof.iteration}) fixes no case"
+    return f"the best iteration ({top.proof.iteration}) makes {', '.join(top.worse)} worse"
+
+
+def _numbers(one: Assessment) -> Numbers:
+    broken, shaky = len(one.held(Held.BROKEN)), len(one.held(Held.SHAKY))
+    tried = [guard for guard in one.guards if one.tally[guard].valid]
+    return Numbers(
+        cases=len(one.fixes),
+        fixed=len(one.fixed),
+        guards=len(one.guards),
+        broken=broken,
+        shaky=shaky,
+        valid=sum(tally.valid for tally in one.tally.values()),
+        invalid=sum(tally.invalid for tally in one.tally.values()),
+        p=one.p,
+        breakage_below=upper_bound(broken + shaky, len(tried)) if tried else None,
+    )
