@@ -81,13 +81,18 @@ class Status(Frozen):
 
 
 class ToolCalled(Frozen):
-    """A tool was called (between `at_least` and `at_most` times). `matching` is searched in its arguments."""
+    """A tool was called (between `at_least` and `at_most` times). `matching` is searched in its arguments.
+
+    With `succeeds` a call counts only when its result (the tool message of the next model request, as the gateway
+    recorded it) is there and is no error (`detect.result_error` finds none).
+    """
 
     kind: Literal["tool_called"] = "tool_called"
     tool: str
     at_least: int = Field(1, ge=0)
     at_most: int | None = None
     matching: str | None = None
+    succeeds: bool = False
 
 
 class ToolOrder(Frozen):
