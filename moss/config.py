@@ -201,6 +201,7 @@ class RoleSettings(Frozen):
     """Which program and model works in a role; `default` covers the rest."""
 
     coder: Word = "scripted"
+    upstream: Word | None = Field(None, description="of `gateway.upstreams`; None: any of them")
     model: str | None = None
     script: Path | None = Field(None, description="of the scripted coder")
     seconds: float = Field(1800.0, gt=0)
@@ -297,6 +298,13 @@ class Settings(Frozen):
     retention: RetentionSettings = RetentionSettings()
     notify: tuple[WebhookSettings, ...] = ()
     api: ApiSettings = ApiSettings()
+
+    def role(self, stage: str) -> RoleSettings:
+        """Who works in a stage: its own settings, else those of `default`, else the defaults."""
+        for name, role in self.roles.items():
+            if name == stage:
+                return role
+        return self.roles.get("default", RoleSettings())
 
     def path(self, path: Path) -> Path:
         """A path of `moss.toml`, made absolute."""
