@@ -205,7 +205,8 @@ class SoakLook(Frozen):
     kind: Literal["soak"] = "soak"
     over: bool
     bad: str | None = None
-    turns: int = 0
+    seen: int = Field(0, description="turns that the evidence knew at this look, all in all")
+    turns: int = Field(0, description="turns since the first look")
     recurred: int = 0
 
 
@@ -258,6 +259,7 @@ class Started(Frozen):
     budget: Budget
     reserve: dict[Stage, Spend] = Field({}, description="what one step of a stage reserves")
     scripted: tuple[str, ...] = Field((), description="roles and models that are scripted stand-ins")
+    coder: str | None = Field(None, description="the coder of every role, where `moss start --coder` named one")
     by: str
     approvals: int = 1
     consent_hours: float = 24.0

@@ -85,6 +85,7 @@ class Run(Frozen):
     swap: Swap | None = None
     switched_at: datetime | None = None
     soak: SoakLook | None = None
+    soak_from: int | None = Field(None, description="turns that the evidence knew at the first look")
     stop: str | None = None
     budget: Budget = Budget()
     anyway: bool = False
@@ -167,6 +168,7 @@ def _done(run: Run, event: StepDone, at: datetime) -> dict[str, Any]:
         change |= {"waiting_since": at, "consents": ()}
     if isinstance(event.result, SoakLook):
         change["soak"] = event.result
+        change["soak_from"] = event.result.seen if run.soak_from is None else run.soak_from
     if isinstance(event.result, SwapResult) and run.swap is not None and event.turned is not None:
         change["swap"] = turn(run.swap, at, event.result.phase, event.turned)
     if event.next is not None and event.next.stage is Stage.SOAK and event.step.stage is Stage.SWAP:

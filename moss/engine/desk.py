@@ -1,0 +1,246 @@
+"""Owns what people do with runs: start, stop, resume, rewind, reject, approve, roll back, pause. CLI and API call it.
+
+Never performs a step and never asks who somebody is (see `api`: rights come first). Each call is one event in the
+journal, or a refusal in one sentence with nothing changed.
+"""
+
+from dataclasses import dataclass
+
+from moss.domain.batch import Batch, BatchState
+from moss.domain.budget import Budget, Spend
+from moss.domain.consent import Consent
+from moss.domain.depth import Depth
+from moss.domain.events import (
+    Consented,
+    Ended,
+    Moved,
+    Outcome,
+    Stage,
+    Started,
+    Step,
+    StopAsked,
+    UndoAsked,
+    Version,
+)
+from moss.domain.ids import BatchId, CommitId, Digest, Key, RunId
+from moss.domain.policy import policy_hash
+from moss.domain.run import Run
+from moss.domain.swap import Swap
+from moss.engine import consents
+from moss.engine.controller import PAUSED
+from moss.engine.journal import append, create, load
+from moss.engine.parts import Parts
+from moss.errors import Refused, SeqTaken
+from moss.ports import Image
+
+MIND_STAGES = (Stage.LOCATE, Stage.PLAN, Stage.PLAN_REVIEW, Stage.IMPLEMENT, Stage.CODE_REVIEW)
+REWINDABLE = (Stage.BASELINE, *MIND_STAGES, Stage.BUILD, Stage.CHECK, Stage.TRIAL, Stage.EVALUATE)
+SWAPPED = (Outcome.COMMITTED, Outcome.ROLLED_BACK, Outcome.REVERTED)
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a person asks of a new run; None: as `moss.toml` says."""
+
+    by: str
+    depth: Depth | None = None
+    budget: Budget | None = None
+    coder: str | None = None
+    anyway: bool = False
+
+
+class Desk:
+    """Takes wishes, one event each."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._store = parts.store
+
+    # ------------------------------------------------------------------ starting
+
+    def start(self, batch_id: BatchId, wish: Wish) -> Run:
+        """A new run over a sealed batch. Raises: Refused with the reason; nothing is spent."""
+        batch = self._store.batch(batch_id)
+        if batch is None:
+            raise Refused(f"there is no batch {batch_id}", mend="moss batches lists them")
+        self._refuse_second(batch)
+        base = self.base()
+        event = self._started(self._store.new_run_id(), batch, base, wish)
+        if lack := event.budget.lacks(Spend(), _first_reserve(event)):
+            raise Refused(f"the first stage does not fit the budget ({lack}). Nothing was spent.")
+        run = create(self._store, event, self._parts.clock.now())
+        self._store.set_batch(batch.id, BatchState.RUNNING, run.id)
+        return run
+
+    def _refuse_second(self, batch: Batch) -> None:
+        for row in self._store.batches(BatchState.RUNNING):
+            if row.id == batch.id and row.run is not None and self._is_open(row.run):
+                raise Refused(
+                    f"batch {batch.id} is already in run {row.run}.",
+                    mend=f"see it: moss review {row.run} · stop it: moss stop {row.run}",
+                )
+
+    def _is_open(self, run: RunId) -> bool:
+        row = self._store.run(run)
+        return row is not None and row.outcome is None
+
+    def base(self) -> Version:
+        """The live version, as far as MOSS knows its commit. Raises: Refused when it does not."""
+        live = self._parts.target.current().image
+        commit = live.commit or self._adopted(live)
+        if commit is None:
+            raise Refused(f"the live agent runs {live.name}; no commit is known for it", mend="moss adopt --commit REF")
+        return Version(commit=commit, image=live.digest, name=live.name, registry=live.registry)
+
+    def _adopted(self, image: Image) -> CommitId | None:
+        known = self._store.fact(f"adopted:{image.digest}")
+        return CommitId(known) if known else None
+
+    def _started(self, run: RunId, batch: Batch, base: Version, wish: Wish) -> Started:
+        settings = self._parts.settings
+        budget = wish.budget or settings.policy.budget
+        return Started(
+            run=run,
+            substrate=settings.substrate.name,
+            batch=batch.id,
+            label=batch.label,
+            evidence=batch.evidence,
+            policy=Digest(policy_hash(settings)),
+            base=base,
+            cases=tuple(case.id for case in batch.cases),
+            guards=tuple(case.id for case in batch.guards),
+            depth=wish.depth or settings.policy.depth,
+            budget=budget,
+            reserve={stage: self._reserve(stage) for stage in MIND_STAGES},
+            scripted=self._scripted(wish),
+            coder=wish.coder,
+            by=wish.by,
+            approvals=0 if settings.consent.auto else settings.consent.needed,
+            consent_hours=settings.consent.valid_hours,
+            soak_hours=settings.swap.soak_hours,
+            preflight=settings.swap.preflight,
+            anyway=wish.anyway,
+            next=Step(stage=Stage.BASELINE),
+        )
+
+    def _reserve(self, stage: Stage) -> Spend:
+        role = self._parts.settings.role(stage.value)
+        return Spend(money_usd=role.money_usd, tokens=role.tokens, iterations=1 if stage is Stage.LOCATE else 0)
+
+    def _scripted(self, wish: Wish) -> tuple[str, ...]:
+        """Stand-ins among coders and upstreams: named wherever the run's results show."""
+        settings = self._parts.settings
+        names = {wish.coder or settings.role(stage.value).coder for stage in MIND_STAGES}
+        coders = [f"coder {name}" for name in sorted(names) if name in self._parts.coders and self._parts.coders[name].scripted]
+        models = [f"model {upstream.name}" for upstream in settings.gateway.upstreams if upstream.script is not None]
+        return (*coders, *models)
+
+    # ------------------------------------------------------------------ stop, resume, rewind, reject
+
+    def stop(self, run_id: RunId, by: str) -> Run:
+        """Asks a run to end at its next safe point."""
+        run = load(self._store, run_id)
+        if run.outcome is not None:
+            raise Refused(f"{run_id} has ended already: {run.outcome}")
+        return run if run.stop is not None else self._append(run, StopAsked(by=by))
+
+    def resume(self, run_id: RunId, by: str, budget: Budget | None = None) -> Run:
+        """Goes on where a run was stopped, ran out of budget or failed. Raises: Refused."""
+        run = load(self._store, run_id)
+        if run.outcome not in (Outcome.STOPPED, Outcome.OUT_OF_BUDGET, Outcome.FAILED):
+            raise Refused(f"{run_id} cannot be resumed: it " + (f"ended {run.outcome}" if run.outcome else "is going on"))
+        if run.last is None or run.last.stage in (Stage.SWAP, Stage.SOAK):
+            raise Refused(f"{run_id} ended in its swap: start a new run")
+        again = run.last.model_copy(update={"epoch": run.last.epoch + 1, "attempt": 1})
+        self._store.set_batch(run.started.batch, BatchState.RUNNING, run_id)
+        return self._append(run, Moved(what="resumed", by=by, budget=budget, next=again))
+
+    def rewind(self, run_id: RunId, to: Stage, by: str, iteration: int | None = None) -> Run:
+        """Starts again from an earlier stage (of the newest iteration unless told). Raises: Refused."""
+        run = load(self._store, run_id)
+        number = iteration if iteration is not None else (run.iteration.number if run.iteration else 0)
+        self._refuse_rewind(run, to, number)
+        epoch = max((run.next or run.last or Step(stage=to)).epoch, 0) + 1
+        step = Step(stage=to, iteration=0 if to is Stage.BASELINE else number, epoch=epoch)
+        self._store.set_batch(run.started.batch, BatchState.RUNNING, run_id)
+        return self._append(run, Moved(what="rewound", by=by, next=step))
+
+    def _refuse_rewind(self, run: Run, to: Stage, number: int) -> None:
+        if run.outcome in SWAPPED or run.swap is not None:
+            raise Refused(f"{run.id} has begun its swap and cannot be rewound", mend="start a new run, or moss rollback")
+        if to not in REWINDABLE:
+            raise Refused(f"{to} cannot be rewound to", mend="one of: " + ", ".join(REWINDABLE))
+        if to is not Stage.BASELINE and not 1 <= number <= len(run.iterations):
+            raise Refused(f"{run.id} has no iteration {number}")
+        claimed = self._store.claim(run.id, f"desk {self._parts.clock.now().isoformat()}", 1.0)
+        if claimed is None:
+            raise Refused(f"{run.id} is at work", mend=f"moss stop {run.id}, wait until it has stopped, then rewind")
+        self._store.release(claimed)
+
+    def reject(self, run_id: RunId, by: str, because: str) -> Run:
+        """Says no to a run that waits for consent."""
+        run = self._waiting(run_id)
+        return self._append(run, Ended(outcome=Outcome.REJECTED, because=f"{by}: {because}"[:1000]))
+
+    def _waiting(self, run_id: RunId) -> Run:
+        run = load(self._store, run_id)
+        if run.outcome is not None or run.next is None or run.next.stage is not Stage.CONSENT:
+            state = f"ended {run.outcome}" if run.outcome else f"is at {run.next.stage if run.next else '?'}"
+            raise Refused(f"{run_id} does not wait for consent: it {state}")
+        return run
+
+    # ------------------------------------------------------------------ consent, undo, brake
+
+    def approve(self, consent: Consent) -> Run:
+        """Takes a signed statement. Raises: Refused with one sentence; nothing was changed."""
+        run = self._waiting(consent.statement.run)
+        live = self._parts.target.current().image.digest
+        if live != run.started.base.image:
+            raise Refused(f"the live version is no longer the base of {run.id}: it will end stale")
+        enough = consents.arrive(self._parts, run, consent)
+        nxt = Step(stage=Stage.PREFLIGHT, iteration=run.next.iteration, epoch=run.next.epoch) if enough and run.next else None
+        event = Consented(consent=consent, approver=consent.approver, enough=enough, next=nxt)
+        return self._append(run, event)
+
+    def rollback(self, run_id: RunId | None, by: str, because: str) -> Run:
+        """Takes back what a run made live: the one given, else the one whose candidate is live now."""
+        live = self._parts.target.current().image.digest
+        run = load(self._store, run_id) if run_id else self._made_live(live)
+        if run.outcome is not Outcome.COMMITTED and not (run.next is not None and run.next.stage is Stage.SOAK):
+            raise Refused(f"{run.id} has nothing to take back: it " + (f"ended {run.outcome}" if run.outcome else "is not live"))
+        assert run.statement is not None
+        if live != run.statement.candidate:
+            raise Refused(f"what {run.id} made live is not what runs now", mend="moss status says what runs")
+        if self._parts.builder.find(run.started.base.image) is None:
+            raise Refused(f"the image of {run.started.base.name} is gone")
+        epoch = (run.next or run.last or Step(stage=Stage.SWAP)).epoch + 1
+        step = Step(stage=Stage.SWAP, iteration=run.verdict.chosen or 0 if run.verdict else 0, epoch=epoch)
+        swap = Swap(key=Key(f"{step.key(run.id)}/undo"), old=live, new=run.started.base.image, undo=True)
+        return self._append(run, UndoAsked(by=by, because=because[:1000], swap=swap, next=step))
+
+    def _made_live(self, live: Digest) -> Run:
+        for row in self._store.runs(limit=1000):
+            if row.outcome == Outcome.COMMITTED or row.stage == Stage.SOAK:
+                run = load(self._store, row.id)
+                if run.statement is not None and run.statement.candidate == live:
+                    return run
+        raise Refused("nothing that MOSS made live runs now: there is nothing to take back")
+
+    def pause(self, by: str) -> None:
+        """The brake: no controller takes a step (an open swap is finished first)."""
+        self._store.set_fact(PAUSED, by)
+
+    def unpause(self) -> None:
+        self._store.set_fact(PAUSED, None)
+
+    def _append(self, run: Run, event: StopAsked | Moved | Ended | Consented | UndoAsked) -> Run:
+        """Appends only if nothing came in between that makes the wish moot. Raises: Refused."""
+        at = self._parts.clock.now()
+        try:
+            return append(self._store, run, event, at, None)
+        except SeqTaken as error:
+            raise Refused(f"{run.id} moved meanwhile: {error}", mend="try again") from None
+
+
+def _first_reserve(event: Started) -> Spend:
+    return event.reserve.get(Stage.LOCATE, Spend())

@@ -1,0 +1,88 @@
+"""Owns which entries of a journal are told to the outside. Never sends (see `outbox`).
+
+`announce` walks from where it was to the journal's end and enqueues by stable ids, so a kill at any moment neither
+loses a notice nor makes a second one.
+"""
+
+from datetime import datetime, timedelta
+
+from moss.domain.events import Ended, Event, Outcome, Stage, Started, StepDone, SwapResult, read_event
+from moss.domain.journal import Entry
+from moss.domain.notice import NoticeKind
+from moss.domain.run import Run
+from moss.domain.swap import Phase, SwapEnd
+from moss.ports import Notice, Store
+
+EXPIRING = timedelta(hours=2)
+"""how long before its end a waiting consent is called expiring"""
+
+
+def announce(store: Store, run: Run, now: datetime) -> None:
+    """Enqueues what the run's journal says and was not told yet. Raises: StoreError."""
+    name = f"announced:{run.id}"
+    told = int(store.fact(name) or "0")
+    for entry in store.entries(run.id, told):
+        for notice in notices(run, entry):
+            store.enqueue(notice)
+        told = entry.seq
+    store.set_fact(name, str(told))
+    if expiring := _expiring(run, now):
+        store.enqueue(expiring)
+
+
+def notices(run: Run, entry: Entry) -> list[Notice]:
+    """What one entry is worth telling."""
+    kinds = _kinds(read_event(entry.event))
+    body = {"substrate": run.started.substrate, "run": run.id, "batch": run.started.batch, "seq": entry.seq}
+    says = entry.event.get("says") or entry.event.get("because") or ""
+    return [
+        Notice(f"{run.id}/{entry.seq}/{kind}", kind, entry.at, run.id, {**body, "says": says, "lost": _lost(entry)})
+        for kind in kinds
+    ]
+
+
+def _lost(entry: Entry) -> list[str]:
+    phase = (entry.event.get("result") or {}).get("phase") or {}
+    return list(phase.get("lost") or ())
+
+
+def _kinds(event: Event) -> list[NoticeKind]:
+    match event:
+        case Started():
+            return [NoticeKind.RUN_STARTED]
+        case Ended():
+            return [NoticeKind.RUN_ENDED]
+        case StepDone():
+            return _kinds_of_step(event)
+        case _:
+            return []
+
+
+def _kinds_of_step(event: StepDone) -> list[NoticeKind]:
+    kinds: list[NoticeKind] = []
+    if event.next is not None and event.next.stage is Stage.CONSENT and event.step.stage is not Stage.CONSENT:
+        kinds.append(NoticeKind.CONSENT_WANTED)
+    if isinstance(event.result, SwapResult) and event.turned is not None:
+        if event.turned.phase is Phase.WATCH:
+            kinds.append(NoticeKind.RELEASED)
+        if event.turned.end is SwapEnd.DOWN:
+            kinds.append(NoticeKind.OPERATOR_NEEDED)
+    match event.outcome:
+        case None:
+            return kinds
+        case Outcome.COMMITTED:
+            return [*kinds, NoticeKind.COMMITTED, NoticeKind.RUN_ENDED]
+        case Outcome.ROLLED_BACK | Outcome.REVERTED:
+            return [*kinds, NoticeKind.ROLLED_BACK, NoticeKind.RUN_ENDED]
+        case Outcome.FAILED:
+            return [*dict.fromkeys([*kinds, NoticeKind.OPERATOR_NEEDED]), NoticeKind.RUN_ENDED]
+        case _:
+            return [*kinds, NoticeKind.RUN_ENDED]
+
+
+def _expiring(run: Run, now: datetime) -> Notice | None:
+    waits = run.outcome is None and run.next is not None and run.next.stage is Stage.CONSENT
+    if not waits or run.statement is None or now < run.statement.expires - EXPIRING:
+        return None
+    body = {"substrate": run.started.substrate, "run": run.id, "expires": run.statement.expires.isoformat()}
+    return Notice(f"{run.id}/{run.statement.id}/expiring", NoticeKind.CONSENT_EXPIRING, now, run.id, body)

@@ -1,0 +1,45 @@
+"""Owns the set of ports that the engine works with. Made once, in `wiring`; never chosen or replaced here."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from moss.config import Settings
+from moss.ports import (
+    Boxes,
+    Clock,
+    CodingAgent,
+    EvidenceSource,
+    GatewayControl,
+    ImageBuilder,
+    Judge,
+    LiveTarget,
+    Notifier,
+    Source,
+    Store,
+    TurnDriver,
+)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Everything outside the engine. `coders` by name; `secrets_in` finds secrets in a text (for the diff policy).
+
+    `redact` takes keys and private data out of a text; it never fails.
+    """
+
+    settings: Settings
+    clock: Clock
+    store: Store
+    source: Source
+    builder: ImageBuilder
+    boxes: Boxes
+    target: LiveTarget
+    gateway: GatewayControl
+    turns: TurnDriver
+    evidence: EvidenceSource
+    coders: Mapping[str, CodingAgent]
+    redact: Callable[[str], str]
+    secrets_in: Callable[[str], bool]
+    judges: tuple[Judge, ...] = ()
+    notifiers: tuple[Notifier, ...] = ()
+    free_bytes: Callable[[], int] = field(default=lambda: 1 << 62)

@@ -1,0 +1,23 @@
+"""Owns where the engine keeps what it works on below the home. Never reads or writes."""
+
+import hashlib
+import re
+from pathlib import Path
+
+from moss.domain.ids import Key
+
+
+def safe(key: Key) -> str:
+    """A key as one folder name: readable, and never two keys with the same name."""
+    words = re.sub(r"[^A-Za-z0-9.+-]+", "_", key)[:80].strip(".")
+    return f"{words}-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
+
+
+def run_folder(home: Path, run: str) -> Path:
+    """All that a run works on; dropped when it ended."""
+    return home / "work" / run
+
+
+def step_folder(home: Path, run: str, key: Key) -> Path:
+    """What one step works on: trees, states, logs."""
+    return run_folder(home, run) / safe(key)

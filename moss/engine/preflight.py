@@ -1,0 +1,93 @@
+"""Owns the preflight: the candidate on a copy of the live state, in a box, before any downtime. Touches nothing live."""
+
+import asyncio
+import shutil
+
+from moss.domain.events import PreflightResult
+from moss.domain.machine import Do
+from moss.domain.run import Run
+from moss.engine.consents import refusal
+from moss.engine.offload import offload
+from moss.engine.parts import Parts
+from moss.engine.places import step_folder
+from moss.engine.substrate_box import substrate_box
+from moss.errors import BoxRefused
+from moss.ports import Box, BoxRole, GatewayMode, Grant, Place, Readiness
+
+LOOK = 0.03
+
+
+class Preflight:
+    """Runs the preflight of a candidate."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    async def perform(self, run: Run, do: Do) -> PreflightResult:
+        """Raises: BoxLost, BoxRefused, GatewayDown, NoSpace."""
+        parts = self._parts
+        live = (await offload(parts.target.current)).image.digest
+        no = await offload(refusal, parts, run)
+        if live != run.started.base.image or no is not None:
+            return PreflightResult(ok=False, live=live, refusal=no)
+        if not parts.settings.swap.preflight:
+            return PreflightResult(ok=True, skipped=True, live=live)
+        began = parts.clock.monotonic()
+        try:
+            because, ready = await self._tried(run, do)
+        finally:
+            await self._clean(run, do)
+        seconds = (ready or parts.clock.monotonic()) - began
+        return PreflightResult(ok=because is None, live=live, because=because or "", ready_seconds=round(seconds, 3))
+
+    async def _tried(self, run: Run, do: Do) -> tuple[str | None, float | None]:
+        """Why it is unfit, None when it is fit; the monotonic time when it was ready."""
+        parts = self._parts
+        assert run.statement is not None
+        image = await offload(parts.builder.find, run.statement.candidate)
+        if image is None:
+            raise BoxRefused(f"the image {run.statement.candidate[:19]} is gone")
+        await self._clean(run, do)
+        state = step_folder(parts.settings.home, run.id, do.key) / "state"
+        state.parent.mkdir(parents=True, exist_ok=True)
+        await offload(parts.target.state_copy, state)
+        token = await offload(parts.gateway.open, self._grant(run, do))
+        url = await offload(parts.gateway.url, BoxRole.PREFLIGHT)
+        spec = substrate_box(parts.settings, BoxRole.PREFLIGHT, image, do.key, run.id, state, url, token)
+        box = await offload(parts.boxes.launch, spec)
+        place = Place(*(await offload(parts.boxes.address, box)), box)
+        if (because := await self._until_ready(box, place)) is not None:
+            return because, None
+        ready = parts.clock.monotonic()
+        return await self._canary(place), ready
+
+    def _grant(self, run: Run, do: Do) -> Grant:
+        upstreams = tuple(upstream.name for upstream in self._parts.settings.gateway.upstreams)
+        return Grant(key=do.key, run=run.id, stage="preflight", mode=GatewayMode.LIVE, upstreams=upstreams)
+
+    async def _until_ready(self, box: Box, place: Place) -> str | None:
+        parts = self._parts
+        seconds = parts.settings.live.start_seconds
+        until = parts.clock.monotonic() + seconds
+        while parts.clock.monotonic() < until:
+            probe = await offload(parts.turns.health, place)
+            if probe.readiness is Readiness.READY:
+                return None
+            if (ended := await offload(parts.boxes.wait, box, 0.0)) is not None:
+                return f"on a copy of the state it exited {ended.code} before it was ready"
+            await asyncio.sleep(LOOK)
+        return f"on a copy of the state it was not ready after {seconds:g} s"
+
+    async def _canary(self, place: Place) -> str | None:
+        canary = self._parts.settings.canary
+        answer = await offload(self._parts.turns.send, place, "moss-preflight", canary.message, canary.seconds)
+        if answer.error is not None:
+            return f"on a copy of the state it gave no answer to the canary: {answer.error}"
+        if answer.status != 200 or canary.contains not in answer.text:
+            return f"on a copy of the state it answered the canary with status {answer.status}, not as expected"
+        return None
+
+    async def _clean(self, run: Run, do: Do) -> None:
+        parts = self._parts
+        await offload(parts.boxes.remove, do.key)
+        await offload(shutil.rmtree, step_folder(parts.settings.home, run.id, do.key), ignore_errors=True)

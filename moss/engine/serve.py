@@ -1,0 +1,124 @@
+"""Owns `moss serve`'s loops: tick every active run, scan on a schedule, start sealed batches, deliver, sweep.
+
+Never performs a step itself. Invariant: one loop's error never stops another; a cancelled serve leaves everything as
+a killed one would, only sooner.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+import structlog
+
+from moss.domain.events import Outcome
+from moss.domain.ids import RunId
+from moss.engine.aftermath import catch_up, sweep
+from moss.engine.controller import Controller
+from moss.engine.curator import Curator
+from moss.engine.desk import Desk, Wish
+from moss.engine.offload import offload
+from moss.engine.outbox import Outbox
+from moss.engine.parts import Parts
+from moss.errors import MossError, Refused
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Seconds between two rounds of each loop."""
+
+    tick: float = 0.5
+    outbox: float = 1.0
+    sweep: float = 60.0
+    keep_alive: float = 5.0
+
+
+@dataclass
+class Serve:
+    """All loops of one controller. `keep_alive` starts what must run beside it (gateway, hold proxy) and is silent
+    where it runs."""
+
+    parts: Parts
+    controller: Controller
+    curator: Curator
+    desk: Desk
+    outbox: Outbox
+    keep_alive: Callable[[], None]
+    pace: Pace = field(default_factory=Pace)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until `stop` is set; steps that are being performed are cancelled then and done again after a restart."""
+        await offload(catch_up, self.parts.store, self.parts.clock.now())
+        every = self.parts.settings.evidence.every_seconds
+        loops = [
+            self._loop(stop, self.pace.tick, self._ticks),
+            self._loop(stop, every, self._scan),
+            self._loop(stop, self.pace.outbox, self._deliver),
+            self._loop(stop, self.pace.sweep, self._sweep),
+            self._loop(stop, self.pace.keep_alive, self._keep_alive),
+        ]
+        tasks = [asyncio.create_task(loop) for loop in loops]
+        await stop.wait()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _loop(self, stop: asyncio.Event, seconds: float, once: Callable[[], Awaitable[None]]) -> None:
+        while not stop.is_set():
+            try:
+                await once()
+            except MossError as error:
+                log.warning("round failed", loop=once.__name__, error=type(error).__name__, sentence=str(error))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), seconds)
+
+    async def _ticks(self) -> None:
+        rows = await offload(self.parts.store.runs, active=True, limit=1000)
+        async with asyncio.TaskGroup() as group:
+            for row in rows:
+                group.create_task(self._drive(row.id))
+
+    async def _drive(self, run: RunId) -> None:
+        try:
+            said = await self.controller.drive(run)
+        except MossError as error:
+            log.warning("tick failed", run=run, error=type(error).__name__, sentence=str(error))
+        else:
+            log.debug("tick", run=run, said=said)
+
+    async def _scan(self) -> None:
+        await offload(self.curator.scan)
+        await offload(self.curator.seal_ripe)
+        if self.parts.settings.policy.start == "auto":
+            await offload(self._start_sealed)
+
+    def _start_sealed(self) -> None:
+        """Within the policy's hours, and while the day's money lasts, the oldest sealed batch starts by itself."""
+        policy, now = self.parts.settings.policy, self.parts.clock.now().astimezone()
+        if not policy.start_hours[0] <= now.hour < policy.start_hours[1]:
+            return
+        day = self.parts.clock.now() - timedelta(days=1)
+        recent = [row for row in self.parts.store.runs(limit=1000) if row.started >= day]
+        if any(row.outcome is None for row in recent) or self._spent(recent) >= (policy.daily_money_usd or float("inf")):
+            return
+        oldest = self.curator.oldest_sealed()
+        if oldest is not None:
+            with contextlib.suppress(Refused):
+                self.desk.start(oldest.id, Wish(by="policy"))
+
+    def _spent(self, rows: list["RunRow"]) -> float:
+        from moss.engine.journal import load
+
+        return sum(load(self.parts.store, row.id).spent.money_usd for row in rows if row.outcome is not Outcome.REJECTED)
+
+    async def _deliver(self) -> None:
+        await offload(self.outbox.deliver_due)
+
+    async def _sweep(self) -> None:
+        await offload(sweep, self.parts.store, self.parts.boxes, self.parts.settings.home)
+
+    async def _keep_alive(self) -> None:
+        await offload(self.keep_alive)

@@ -1,0 +1,66 @@
+"""Owns the box of a substrate process: trial, check, preflight. One function for all, so they differ in nothing else.
+
+The live target starts its process by the same `domain.launch.launch`: what was proven is what goes live.
+"""
+
+import shutil
+from pathlib import Path
+
+from moss.config import Settings
+from moss.domain.ids import Key, RunId
+from moss.domain.launch import launch
+from moss.ports import BoxRole, BoxSpec, Image, Limits, Mount, MountName
+
+
+def substrate_box(
+    settings: Settings, role: BoxRole, image: Image, key: Key, run: RunId, state: Path, gateway: str, token: str
+) -> BoxSpec:
+    """The spec of the substrate's own process on a state folder of its own, outward effects switched off."""
+    live = settings.live
+    start = launch(live.argv, live.env, live.preflight_env, gateway, token)
+    return BoxSpec(
+        key=key,
+        run=run,
+        role=role,
+        argv=start.argv,
+        image=image,
+        env=start.env,
+        mounts=(Mount(MountName.STATE, state, writable=True),),
+        workdir="{image}",
+        port=True,
+        limits=limits(settings),
+    )
+
+
+def check_box(settings: Settings, image: Image, key: Key, run: RunId, seconds: float) -> BoxSpec:
+    """The substrate's own tests on an image: no gateway, no state, no port."""
+    return BoxSpec(
+        key=key,
+        run=run,
+        role=BoxRole.CHECK,
+        argv=settings.substrate.check,
+        image=image,
+        env=dict(settings.live.preflight_env),
+        workdir="{image}",
+        limits=Limits(seconds=seconds, memory_bytes=settings.trials.memory_bytes, pids=settings.trials.pids),
+    )
+
+
+def limits(settings: Settings) -> Limits:
+    """The bounds of a trial's box."""
+    trials = settings.trials
+    return Limits(seconds=trials.seconds, memory_bytes=trials.memory_bytes, pids=trials.pids)
+
+
+def fresh_state(settings: Settings, seed: str | None, into: Path) -> Path:
+    """A state folder for one trial: empty, or a copy of the seed (the case's, else that of the settings).
+
+    What an attempt before left there is dropped: a trial starts from the same state every time.
+    """
+    shutil.rmtree(into, ignore_errors=True)
+    source = settings.path(Path(seed)) if seed else settings.trials.seed and settings.path(settings.trials.seed)
+    if source:
+        shutil.copytree(source, into, symlinks=True)
+    else:
+        into.mkdir(parents=True)
+    return into

@@ -1,0 +1,194 @@
+"""Owns how each phase of a swap is performed on the live target. Never decides what follows (see `domain.swap`).
+
+Everything is idempotent by the swap's key, so a controller that was killed performs the open phase again. Invariant:
+no error leaves a phase: what goes wrong is its result, and the machine takes the swap on or back.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from moss.domain.ids import Digest
+from moss.domain.run import Run
+from moss.domain.swap import Phase, PhaseResult, Swap
+from moss.engine.consents import refusal
+from moss.engine.offload import offload
+from moss.engine.parts import Parts
+from moss.errors import MossError, NoSpace, NotExpected
+from moss.ports import Place, Probe, Readiness
+
+LOOK = 0.2
+"""seconds between two looks at the live agent: an exit is seen within a second"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Wait:
+    """How a wait for readiness ended."""
+
+    ready: bool
+    because: str
+    boot: str | None
+
+
+class Swapper:
+    """Performs phases on `parts.target`."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._target = parts.target
+        self._phases: dict[Phase, Callable[[Run, Swap], Awaitable[PhaseResult]]] = {
+            Phase.PREPARE: self._prepare,
+            Phase.HOLD: self._hold,
+            Phase.R_HOLD: self._hold,
+            Phase.STOP: self._stop_old,
+            Phase.R_STOP: self._stop_new,
+            Phase.RS_STOP: self._stop_any,
+            Phase.SNAPSHOT: self._snapshot,
+            Phase.START: self._start_new,
+            Phase.R_START: self._start_old,
+            Phase.RS_START: self._start_old,
+            Phase.PROBE: self._probe,
+            Phase.R_PROBE: self._probe,
+            Phase.RS_PROBE: self._probe,
+            Phase.CANARY: self._canary,
+            Phase.R_CANARY: self._canary,
+            Phase.RS_CANARY: self._canary,
+            Phase.RELEASE: self._release,
+            Phase.R_RELEASE: self._release,
+            Phase.UNHOLD: self._release,
+            Phase.DOWN_RELEASE: self._release,
+            Phase.WATCH: self._watch,
+            Phase.RS_STATE: self._restore_state,
+            Phase.SETTLE: self._settle,
+            Phase.R_SETTLE: self._settle,
+        }
+
+    async def perform(self, run: Run) -> PhaseResult:
+        """The open phase of the run's swap."""
+        swap = run.swap
+        assert swap is not None
+        began = self._parts.clock.monotonic()
+        try:
+            result = await self._phases[swap.phase](run, swap)
+        except NotExpected as error:
+            result = PhaseResult(ok=False, because=str(error), stale=True)
+        except MossError as error:
+            result = PhaseResult(ok=False, because=f"{type(error).__name__}: {error}")
+        return result.model_copy(update={"seconds": round(self._parts.clock.monotonic() - began, 3)})
+
+    async def _prepare(self, run: Run, swap: Swap) -> PhaseResult:
+        settings = self._parts.settings
+        live = await offload(self._target.current)
+        if live.image.digest != swap.old:
+            return PhaseResult(ok=False, because=f"{live.image.name} runs, not the base of this run", stale=True)
+        if not swap.undo and (no := await offload(refusal, self._parts, run)) is not None:
+            return PhaseResult(ok=False, because=no)
+        free, wanted = await offload(self._parts.free_bytes), settings.retention.free_bytes
+        if free < wanted:
+            raise NoSpace(f"{free >> 20} MiB free, {wanted >> 20} MiB are kept free before a swap")
+        image = await offload(self._parts.builder.find, swap.new)
+        if image is None:
+            return PhaseResult(ok=False, because=f"the image {swap.new[:19]} is gone")
+        await offload(self._target.prepare, image, swap.key)
+        return PhaseResult(ok=True)
+
+    async def _hold(self, run: Run, swap: Swap) -> PhaseResult:
+        settings = self._parts.settings
+        grace = settings.live.grace_seconds
+        deadline = settings.swap.hold_deadline_seconds or 2 * grace + settings.live.start_seconds + 30
+        held = await offload(self._target.hold, swap.key, grace, deadline)
+        because = "" if held.complete else f"turns in flight did not end within {grace:g} s"
+        return PhaseResult(ok=held.complete, because=because, drained=held.drained)
+
+    async def _stop(self, swap: Swap, expected: Digest) -> PhaseResult:
+        await offload(self._target.stop, swap.key, expected)
+        return PhaseResult(ok=True)
+
+    async def _stop_old(self, run: Run, swap: Swap) -> PhaseResult:
+        return await self._stop(swap, swap.old)
+
+    async def _stop_new(self, run: Run, swap: Swap) -> PhaseResult:
+        return await self._stop(swap, swap.new)
+
+    async def _stop_any(self, run: Run, swap: Swap) -> PhaseResult:
+        return await self._stop(swap, (await offload(self._target.current)).image.digest)
+
+    async def _snapshot(self, run: Run, swap: Swap) -> PhaseResult:
+        taken = await offload(self._target.snapshot, swap.key, self._parts.settings.swap.snapshot_limit_bytes)
+        if taken is None:
+            return PhaseResult(ok=True, because="the state is larger than the snapshot limit", has_snapshot=False)
+        return PhaseResult(ok=True, has_snapshot=True, bytes=taken.bytes)
+
+    async def _start(self, swap: Swap, image: Digest) -> PhaseResult:
+        await offload(self._target.start, swap.key, image)
+        return PhaseResult(ok=True, boot=(await offload(self._target.current)).boot)
+
+    async def _start_new(self, run: Run, swap: Swap) -> PhaseResult:
+        return await self._start(swap, swap.new)
+
+    async def _start_old(self, run: Run, swap: Swap) -> PhaseResult:
+        return await self._start(swap, swap.old)
+
+    async def _probe(self, run: Run, swap: Swap) -> PhaseResult:
+        waited = await self._until_ready(self._parts.settings.live.start_seconds)
+        return PhaseResult(ok=waited.ready, because=waited.because, boot=waited.boot)
+
+    async def _until_ready(self, seconds: float) -> _Wait:
+        clock = self._parts.clock
+        until = clock.monotonic() + seconds
+        while True:
+            probe = await offload(self._target.probe)
+            if probe.readiness is Readiness.READY:
+                return _Wait(True, "", probe.boot)
+            if probe.readiness is Readiness.FAILED:
+                return _Wait(False, _failed(probe), probe.boot)
+            if clock.monotonic() >= until:
+                return _Wait(False, f"not ready after {seconds:g} s: {probe.detail}", probe.boot)
+            await asyncio.sleep(LOOK / 4)
+
+    async def _canary(self, run: Run, swap: Swap) -> PhaseResult:
+        canary = self._parts.settings.canary
+        host, port = await offload(self._target.address)
+        session = f"moss-canary-{swap.phase}-{swap.new[7:15]}"
+        answer = await offload(self._parts.turns.send, Place(host, port), session, canary.message, canary.seconds)
+        if answer.error is not None:
+            return PhaseResult(ok=False, because=f"no answer to the canary: {answer.error}")
+        if answer.status != 200 or canary.contains not in answer.text:
+            return PhaseResult(ok=False, because=f"the canary was answered with status {answer.status}, not as expected")
+        return PhaseResult(ok=True)
+
+    async def _release(self, run: Run, swap: Swap) -> PhaseResult:
+        released = await offload(self._target.release, swap.key)
+        return PhaseResult(
+            ok=True, waited=released.waited, longest_wait=released.longest_wait, refused=released.refused
+        )
+
+    async def _watch(self, run: Run, swap: Swap) -> PhaseResult:
+        seconds, clock = self._parts.settings.swap.watch_seconds, self._parts.clock
+        until = clock.monotonic() + seconds
+        misses = 0
+        while clock.monotonic() < until:
+            probe = await offload(self._target.probe)
+            if probe.readiness is Readiness.FAILED:
+                return PhaseResult(ok=False, because=_failed(probe))
+            if swap.boot is not None and probe.boot is not None and probe.boot != swap.boot:
+                return PhaseResult(ok=False, because="it was started anew while it was watched")
+            # A busy agent may miss one look; three in a row are not ready.
+            misses = 0 if probe.readiness is Readiness.READY else misses + 1
+            if misses >= 3:
+                return PhaseResult(ok=False, because=f"not ready while it was watched: {probe.detail}")
+            await asyncio.sleep(LOOK)
+        return PhaseResult(ok=True, answered=len(await offload(self._target.answered, swap.key)))
+
+    async def _restore_state(self, run: Run, swap: Swap) -> PhaseResult:
+        lost = tuple(one.id for one in await offload(self._target.answered, swap.key))
+        await offload(self._target.restore_state, swap.key)
+        return PhaseResult(ok=True, because="the snapshot is the state again", lost=lost)
+
+    async def _settle(self, run: Run, swap: Swap) -> PhaseResult:
+        await offload(self._target.settle, swap.key)
+        return PhaseResult(ok=True)
+
+
+def _failed(probe: Probe) -> str:
+    return f"exited {probe.exit_code}" if probe.exit_code is not None else probe.detail

@@ -1,0 +1,252 @@
+"""Owns one trial: one case replayed on one image in one box, seen from outside. Never says what it proves.
+
+Invariants: what MOSS's own side did wrong (a lost box, a gateway or model fault, a broken grader) makes the trial
+invalid, never failed; a candidate that does not start, dies or says nothing has failed. Nothing of it is left.
+"""
+
+import asyncio
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from moss.config import Upstream
+from moss.domain.case import Case, FileOnVolume, Grader, Keypoint, Rubric
+from moss.domain.checks import mark, trial_passes
+from moss.domain.detect import Detectors
+from moss.domain.evidence import Exchange, Turn
+from moss.domain.frozen import canonical
+from moss.domain.ids import Key, RunId
+from moss.domain.launch import fill_all
+from moss.domain.trial import Answer, Mark, Observation, Trial, WorldKind
+from moss.engine.offload import offload
+from moss.engine.parts import Parts
+from moss.engine.places import step_folder
+from moss.engine.rubric import rubric_mark
+from moss.engine.substrate_box import fresh_state, substrate_box
+from moss.errors import BoxLost, GatewayError, ModelError, MossError, policy_of
+from moss.ports import (
+    Box,
+    BoxRole,
+    BoxSpec,
+    GatewayMode,
+    Grant,
+    Image,
+    Limits,
+    Mount,
+    MountName,
+    Place,
+    Readiness,
+    Usage,
+)
+
+FILE_BYTES = 64 << 10
+LOOK = 0.03
+"""seconds between two looks at a box that starts"""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One trial to run: `version` is the image, `repeat` its number for this case and version."""
+
+    key: Key
+    run: RunId
+    case: Case
+    image: Image
+    repeat: int
+    stage: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What the box showed while it lived."""
+
+    answer: Answer
+    turn: Turn | None
+    exchanges: tuple[Exchange, ...]
+    files: dict[str, str]
+    lines: dict[str, list[int]] | None
+
+
+class TrialRun:
+    """Runs trials one at a time or side by side; holds nothing between them."""
+
+    def __init__(self, parts: Parts, detectors: Detectors) -> None:
+        self._parts, self._detectors = parts, detectors
+
+    async def run(self, asked: Asked) -> Trial:
+        """The trial, valid or not. Idempotent by key: what an attempt before left is dropped first.
+
+        Raises: StoreError (nothing can be kept), and what is a defect of MOSS.
+        """
+        began = self._parts.clock.monotonic()
+        try:
+            trial = await self._valid(asked)
+        except (BoxLost, GatewayError, ModelError) as error:
+            trial = _invalid(asked, f"{type(error).__name__}: {error}")
+        except MossError as error:
+            if not policy_of(error).then.value == "invalid":
+                raise
+            trial = _invalid(asked, f"{type(error).__name__}: {error}")
+        finally:
+            await self._clean(asked)
+        return trial.model_copy(update={"seconds": round(self._parts.clock.monotonic() - began, 3)})
+
+    async def _valid(self, asked: Asked) -> Trial:
+        settings, gateway = self._parts.settings, self._parts.gateway
+        folder = step_folder(settings.home, asked.run, asked.key)
+        await offload(self._parts.boxes.remove, asked.key)
+        state = await offload(fresh_state, settings, asked.case.world.seed, folder / "state")
+        token = await offload(gateway.open, _grant(asked, settings.gateway.upstreams))
+        url = await offload(gateway.url, BoxRole.TRIAL)
+        spec = substrate_box(settings, BoxRole.TRIAL, asked.image, asked.key, asked.run, state, url, token)
+        box = await offload(self._parts.boxes.launch, spec)
+        seen = await self._seen(asked, box, state)
+        await offload(self._parts.boxes.stop, box, 0.0)
+        usage = await offload(gateway.close, asked.key)
+        if usage.faults:
+            raise ModelError(f"{usage.faults} model requests failed on the upstream's side")
+        graded = await self._graded(asked, state, seen)
+        return await self._judged(asked, seen, graded, usage)
+
+    async def _seen(self, asked: Asked, box: Box, state: Path) -> _Seen:
+        place = Place(*(await offload(self._parts.boxes.address, box)), box)
+        session = f"moss-{asked.case.id}"
+        if (problem := await self._until_ready(box, place)) is not None:
+            return _Seen(Answer(error=problem), None, (), {}, None)
+        for turn in asked.case.earlier:
+            await self._send(place, session, turn.user)
+        before = len(await offload(self._parts.gateway.record, asked.key))
+        answer = await self._send(place, session, asked.case.turn.user)
+        exchanges = tuple((await offload(self._parts.gateway.record, asked.key))[before:])
+        turn = await offload(_last_turn, self._parts, state, session, len(asked.case.earlier) + 1)
+        return _Seen(answer, turn, exchanges, await self._files(asked, box), None)
+
+    async def _send(self, place: Place, session: str, message: str) -> Answer:
+        return await offload(self._parts.turns.send, place, session, message, self._parts.settings.turn.seconds)
+
+    async def _until_ready(self, box: Box, place: Place) -> str | None:
+        """None when it is ready, else why it never was. Raises: BoxLost."""
+        clock, seconds = self._parts.clock, self._parts.settings.live.start_seconds
+        until = clock.monotonic() + seconds
+        while clock.monotonic() < until:
+            probe = await offload(self._parts.turns.health, place)
+            if probe.readiness is Readiness.READY:
+                return None
+            if (ended := await offload(self._parts.boxes.wait, box, 0.0)) is not None:
+                return f"it exited {ended.code} ({ended.reason}) before it was ready"
+            if probe.readiness is Readiness.FAILED:
+                return f"its health says {probe.detail}"
+            await asyncio.sleep(LOOK)
+        return f"not ready after {seconds:g} s"
+
+    async def _files(self, asked: Asked, box: Box) -> dict[str, str]:
+        named = {point.check.path for point in asked.case.keypoints if isinstance(point.check, FileOnVolume)}
+        files: dict[str, str] = {}
+        for path in sorted(named | set(self._parts.settings.trials.files)):
+            data = await offload(self._parts.boxes.fetch, box, MountName.STATE, path, FILE_BYTES)
+            if data is not None:
+                files[path] = self._parts.redact(data.decode("utf-8", "replace"))
+        return files
+
+    # ------------------------------------------------------------------ judging
+
+    async def _graded(self, asked: Asked, state: Path, seen: _Seen) -> dict[str, int]:
+        """Exit code of each grader, in a box of its own that never holds candidate code."""
+        graded: dict[str, int] = {}
+        for point in asked.case.keypoints:
+            if isinstance(point.check, Grader):
+                graded[point.id] = await self._grade(asked, point.id, point.check, state, seen)
+        return graded
+
+    async def _grade(self, asked: Asked, point: str, grader: Grader, state: Path, seen: _Seen) -> int:
+        settings, boxes = self._parts.settings, self._parts.boxes
+        key = Key(f"{asked.key}/grade/{point}")
+        spec = BoxSpec(
+            key=key,
+            run=asked.run,
+            role=BoxRole.GRADER,
+            argv=fill_all(grader.argv, {"root": str(settings.root)}) + grader.arguments,
+            mounts=(Mount(MountName.STATE, state, writable=False),),
+            files={"answer.json": canonical(seen.answer)},
+            workdir="{in}",
+            limits=Limits(seconds=60.0, memory_bytes=settings.trials.memory_bytes),
+        )
+        await offload(boxes.remove, key)
+        try:
+            box = await offload(boxes.launch, spec)
+            ended = await offload(boxes.wait, box, 65.0)
+            if ended is None or ended.code not in (0, 1, 10, 11):
+                said = (await offload(boxes.errors, box)).decode("utf-8", "replace")[-300:]
+                raise BoxLost(f"grader {grader.name} broke: exit {ended.code if ended else 'none'}: {said}")
+            return ended.code
+        finally:
+            await offload(boxes.remove, key)
+
+    async def _judged(self, asked: Asked, seen: _Seen, graded: dict[str, int], usage: Usage) -> Trial:
+        findings = tuple(self._detectors.findings(seen.turn)) if seen.turn else ()
+        observation = Observation(
+            answer=seen.answer,
+            turn=seen.turn,
+            exchanges=seen.exchanges,
+            files=seen.files,
+            graded=graded,
+            findings=findings,
+        )
+        marks = tuple([await self._mark(asked, point, observation) for point in asked.case.keypoints])
+        record = await offload(self._parts.store.put, canonical(observation), "trial", asked.run)
+        return Trial(
+            key=asked.key,
+            case=asked.case.id,
+            version=asked.image.digest,
+            repeat=asked.repeat,
+            valid=True,
+            passed=trial_passes(asked.case, marks, findings),
+            marks=marks,
+            world=WorldKind.LIVE if usage.live else WorldKind.REPLAYED,
+            diverged_at=usage.diverged_at,
+            record=record,
+            tokens=usage.tokens_in + usage.tokens_out,
+            money_usd=usage.money_usd,
+        )
+
+    async def _mark(self, asked: Asked, point: Keypoint, observation: Observation) -> Mark:
+        if isinstance(point.check, Rubric):
+            return await rubric_mark(self._parts, asked.key, point, observation)
+        return mark(point, observation)
+
+    async def _clean(self, asked: Asked) -> None:
+        folder = step_folder(self._parts.settings.home, asked.run, asked.key)
+        await offload(self._parts.boxes.remove, asked.key)
+        await offload(shutil.rmtree, folder, ignore_errors=True)
+
+
+def _grant(asked: Asked, upstreams: Sequence[Upstream]) -> Grant:
+    world = asked.case.world
+    return Grant(
+        key=asked.key,
+        run=asked.run,
+        stage=asked.stage,
+        mode=GatewayMode.REPLAY if world.recording else GatewayMode.SCRIPT if world.script else GatewayMode.LIVE,
+        upstreams=tuple(upstream.name for upstream in upstreams),
+        recording=world.recording,
+        script=world.script,
+        on_divergence=world.on_divergence,
+    )
+
+
+def _last_turn(parts: Parts, state: Path, session: str, ordinal: int) -> Turn | None:
+    """The turn as the evidence source reads it from the box's state; None when the agent left none."""
+    turns = [turn for turn in parts.evidence.turns(state, session) if turn.ordinal == ordinal]
+    return turns[-1] if turns else None
+
+
+def _invalid(asked: Asked, because: str) -> Trial:
+    return Trial(
+        key=asked.key,
+        case=asked.case.id,
+        version=asked.image.digest,
+        repeat=asked.repeat,
+        valid=False,
+        invalid_because=because[:1000],
+    )
