@@ -68,6 +68,7 @@ class Exchange(Frozen):
     content_type: str = "application/json"
     chunks: tuple[Chunk, ...] = ()
     cut: bool = Field(False, description="the connection ended before the answer was complete")
+    whole: bool = Field(True, description="False: the record lacks the answer's end (the client left, or it is too long)")
     origin: str = Field("live", description="live, replay, script: who spoke")
     divergent: bool = Field(False, description="the first request that differed from the recording")
     turn: str | None = Field(None, description="`session#ordinal` where the agent said so")
@@ -109,7 +110,7 @@ class Failure(Frozen):
     def example(self) -> str:
         """One line that shows it: its evidence, or why a person flagged it, or what the user said."""
         words = self.findings[0].quote if self.findings else self.because or self.turn.user
-        return " ".join(words.split())[:200]
+        return " ".join(words.replace("\x00", " ").split())[:200]
 
 
 class Guard(Frozen):
