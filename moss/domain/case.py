@@ -3,6 +3,7 @@
 Invariant: every case has a positive keypoint that is observed from outside the candidate (`Case` refuses others).
 """
 
+import json
 import re
 from enum import IntEnum, StrEnum
 from typing import Annotated, Literal
@@ -21,6 +22,15 @@ class Level(IntEnum):
     WEAK = 1
     ADEQUATE = 2
     STRONG = 3
+
+
+def compiled(pattern: str) -> str:
+    """The pattern itself. Raises: ValueError when it is no Python `re` pattern."""
+    try:
+        re.compile(pattern)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise ValueError(f"not a regular expression: {error}") from None
+    return pattern
 
 
 class Where(StrEnum):
@@ -52,11 +62,7 @@ class Regex(Frozen):
     @field_validator("pattern")
     @classmethod
     def _compiles(cls, pattern: str) -> str:
-        try:
-            re.compile(pattern)
-        except re.error as error:
-            raise ValueError(f"not a regular expression: {error}") from None
-        return pattern
+        return compiled(pattern)
 
 
 class JsonPath(Frozen):
@@ -73,6 +79,19 @@ class JsonSchema(Frozen):
 
     kind: Literal["json_schema"] = "json_schema"
     schema_text: str
+
+    @field_validator("schema_text")
+    @classmethod
+    def _is_a_schema(cls, text: str) -> str:
+        from jsonschema import Draft202012Validator, SchemaError
+
+        try:
+            Draft202012Validator.check_schema(json.loads(text))
+        except (ValueError, RecursionError):
+            raise ValueError("not JSON") from None
+        except SchemaError as error:
+            raise ValueError(f"not a JSON Schema: {error.message[:200]}") from None
+        return text
 
 
 class Status(Frozen):
@@ -91,8 +110,13 @@ class ToolCalled(Frozen):
     tool: str
     at_least: int = Field(1, ge=0)
     at_most: int | None = None
-    matching: str | None = None
+    matching: str | None = Field(None, max_length=1000, description="a regular expression")
     succeeds: bool = False
+
+    @field_validator("matching")
+    @classmethod
+    def _compiles(cls, pattern: str | None) -> str | None:
+        return pattern if pattern is None else compiled(pattern)
 
 
 class ToolOrder(Frozen):
