@@ -20,8 +20,7 @@ from moss.domain.standing import (
     tallies,
     worse,
 )
-
-from .trials import BASE, trials, version
+from moss.testing.proofs import BASE, trials, version
 
 N = 3
 

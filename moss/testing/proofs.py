@@ -1,4 +1,4 @@
-"""Short ways to write trials and proofs down.
+"""Owns short ways to write trials and proofs down, for tests of whatever reads them. Never runs a trial.
 
 A word is the trials of one case on one version: p passed and f failed in a replayed world, P and F in a live one,
 x invalid. `"ppF"` is three valid trials, the last failed while a real model spoke.
@@ -66,7 +66,7 @@ def proof(
     votes: tuple[LimitVote, ...] = (),
     guards: tuple[str, ...] = ("g1", "g2", "g3"),
 ) -> Proof:
-    """A run whose cases are the names of `live` that are no guards; guards pass 3 of 3 there unless said otherwise."""
+    """A run whose cases are the names of `live` that are no guards; those pass 3 of 3 there unless said otherwise."""
     return Proof(
         cases=tuple(CaseId(case) for case in live if case not in guards),
         guards=tuple(CaseId(guard) for guard in guards),
