@@ -13,6 +13,7 @@
     ├── CoderError           CoderHung · CoderRefused · CoderEmpty · CoderInvalid · CoderBudget · CoderFailed
     ├── BuildError           BuildFailed (the candidate's fault) · BuildBroken (ours: disk, engine, base)
     ├── TargetError          NotExpected (stale) · TargetDown
+    ├── NotifyError          a notice was not taken; the outbox tries again
     └── NoSpace              the free-space watermark
 
 Errors are classified only from what MOSS's own parts emitted, never from a model's, a tool's or a transcript's text.
@@ -164,6 +165,10 @@ class NotExpected(TargetError):
 
 class TargetDown(TargetError):
     pass
+
+
+class NotifyError(MossError):
+    """A receiver did not take a notice."""
 
 
 class NoSpace(MossError):

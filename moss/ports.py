@@ -423,6 +423,8 @@ class Usage:
     diverged_at: int | None = None
     live: bool = False
     exhausted: bool = False
+    estimated: int = 0
+    """requests whose tokens were estimated, since their answers named none"""
 
 
 class GatewayControl(Protocol):
@@ -432,7 +434,9 @@ class GatewayControl(Protocol):
         """The base URL as a box of this role sees it. Raises: GatewayDown."""
 
     def open(self, grant: Grant) -> str:
-        """A signed token for one box. The same grant gives a token for the same account."""
+        """A signed token for one box. The same grant gives a token for the same account: what an earlier attempt
+        of it (the controller was killed) paid for is served again while requests are the same, and not paid twice.
+        Raises: GatewayDown."""
 
     def usage(self, key: Key) -> Usage:
         """Raises: GatewayDown."""
@@ -634,6 +638,9 @@ class Notice:
 
 
 class Notifier(Protocol):
+    name: str
+    """Stable across restarts and free of secrets: the outbox remembers by it who took a notice."""
+
     def send(self, notice: Notice) -> None:
         """Delivers or raises any MossError: the outbox tries again with backoff."""
 
