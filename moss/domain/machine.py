@@ -38,7 +38,7 @@ from moss.domain.events import (
 from moss.domain.ids import Digest, Key
 from moss.domain.record import dial, proof_of
 from moss.domain.run import Run
-from moss.domain.swap import Phase, Swap, SwapEnd, Turned, next_phase
+from moss.domain.swap import Phase, PhaseResult, Swap, SwapEnd, Turned, next_phase
 from moss.domain.verdict import Next, Verdict
 from moss.errors import Then
 
@@ -121,11 +121,12 @@ class _Turn:
 
 def settle(run: Run, do: Do, done: Done, now: datetime) -> StepDone:
     """The event to record for what was done, with the chosen next step (or the outcome) in it."""
-    turn = _turn(run, do.step, done.result, now)
+    result = _phase_of(done.result) if do.step.stage is Stage.SWAP else done.result
+    turn = _turn(run, do.step, result, now)
     return StepDone(
         step=do.step,
         key=do.key,
-        result=done.result,
+        result=result,
         spent=done.spent,
         seconds=round(done.seconds, 3),
         prompt=done.prompt,
@@ -138,6 +139,13 @@ def settle(run: Run, do: Do, done: Done, now: datetime) -> StepDone:
         outcome=turn.outcome,
         says=turn.says[:1000],
     )
+
+
+def _phase_of(result: Result) -> Result:
+    """An open swap never just ends: what failed counts as its phase's failure, and the swap goes back."""
+    if isinstance(result, StepFailed):
+        return SwapResult(phase=PhaseResult(ok=False, because=result.sentence))
+    return result
 
 
 def _turn(run: Run, step: Step, result: Result, now: datetime) -> _Turn:
@@ -190,6 +198,8 @@ def _same(step: Step, stage: Stage) -> Step:
 
 
 def _failed(step: Step, failed: StepFailed) -> _Turn:
+    if step.stage is Stage.SOAK:
+        return _Turn(_on(step, Stage.SOAK, round=step.round + 1), says=f"the look failed: {failed.sentence}")
     if step.attempt <= failed.retries:
         again = step.model_copy(update={"attempt": step.attempt + 1})
         return _Turn(again, says=f"{failed.error}: {failed.sentence}; tried again")
