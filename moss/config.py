@@ -15,6 +15,7 @@ from moss.domain.budget import Budget
 from moss.domain.case import Check, OnDivergence, Where
 from moss.domain.depth import Depth
 from moss.domain.frozen import Frozen
+from moss.domain.policy import SourcePolicy
 
 Word = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]
 Argv = Annotated[tuple[str, ...], Field(min_length=1)]
@@ -33,23 +34,21 @@ class Secret(Frozen):
         return self
 
 
-class SubstrateSettings(Frozen):
-    """The agent under evolution: its source. Globs are `fnmatch` with `**`, relative to `source`."""
+class SubstrateSettings(SourcePolicy):
+    """The agent under evolution: its source. Patterns (see `SourcePolicy`) are relative to `source`."""
 
     name: Word
     source: Path = Path(".")
     branch: str = "HEAD"
-    editable: tuple[str, ...] = ("**",)
-    protected: tuple[str, ...] = ()
-    tests: tuple[str, ...] = Field(("tests/**",), description="may be added to, never changed or deleted")
     check: tuple[str, ...] = Field((), description="the substrate's own tests, run in a box: argv; {image} is the tree")
     components: dict[str, str] = Field({}, description="path glob -> what it is for: the component map of the prompts")
-    max_diff_lines: int = Field(400, ge=1)
 
 
 class CheckoutBuild(Frozen):
     kind: Literal["checkout"] = "checkout"
-    prepare: tuple[str, ...] = Field((), description="argv run in the tree, e.g. a compile step; no network is promised")
+    prepare: tuple[str, ...] = Field(
+        (), description="argv run in the tree, e.g. a compile step; no network is promised"
+    )
     smoke: tuple[str, ...] = Field((), description="argv that must exit 0 in the built tree")
     seconds: float = Field(300.0, gt=0)
 
@@ -91,7 +90,9 @@ class HttpTurn(Frozen):
     path: str
     body: str
     headers: dict[str, str] = {}
-    reply_path: str = Field("reply", description="dotted path of the agent's words in the JSON answer; empty: whole body")
+    reply_path: str = Field(
+        "reply", description="dotted path of the agent's words in the JSON answer; empty: whole body"
+    )
     key: Secret | None = None
     seconds: float = Field(60.0, gt=0)
 
