@@ -1,0 +1,114 @@
+"""Owns where the gateway's own files are, and how they are written: private, and whole or not at all.
+
+Never what is in them. Invariant: a reader sees the old file or the new one; secrets are 0600, folders 0700.
+"""
+
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+from moss.domain.frozen import Frozen
+from moss.errors import UserError
+
+GIVES_UP = "moss gateway: "
+"""How the log line begins that says why the process does not run."""
+LOCKED = "another gateway of this home runs"
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayHome:
+    """The files below `HOME/gateway`."""
+
+    home: Path
+
+    @property
+    def root(self) -> Path:
+        return self.home / "gateway"
+
+    @property
+    def config(self) -> Path:
+        return self.root / "config.json"
+
+    @property
+    def state(self) -> Path:
+        """Where the running gateway listens (`GatewayState`)."""
+        return self.root / "state.json"
+
+    @property
+    def secret(self) -> Path:
+        """Signs box tokens; whoever reads it is the controller."""
+        return self.root / "secret"
+
+    @property
+    def ledger(self) -> Path:
+        return self.root / "ledger.db"
+
+    @property
+    def records(self) -> Path:
+        """One recording a grant and attempt."""
+        return self.root / "records"
+
+    @property
+    def live(self) -> Path:
+        """The live agent's exchanges, a file a day."""
+        return self.root / "live"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the one gateway of this home."""
+        return self.root / "lock"
+
+    @property
+    def log(self) -> Path:
+        return self.home / "log" / "gateway.log"
+
+    def make(self) -> None:
+        """All folders, private."""
+        for folder in (self.home, self.root, self.records, self.live, self.log.parent):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+class GatewayState(Frozen):
+    """What a running gateway says of itself. `boot` is new with each start; `born` tells its pid from a later one's."""
+
+    host: str
+    port: int
+    pid: int
+    born: float
+    boot: str
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Writes `path` 0600 by an atomic rename."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    except OSError:
+        beside.unlink(missing_ok=True)
+        raise
+
+
+def secret_of(path: Path) -> bytes:
+    """The secret, made on first use. Two that make it at once end with the same one.
+
+    Raises: UserError when the file holds no secret.
+    """
+    if not path.exists():
+        beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+        write_private(beside, secrets.token_hex(32).encode())
+        try:
+            os.link(beside, path)
+        except FileExistsError:
+            pass
+        finally:
+            beside.unlink()
+    secret = path.read_bytes().strip()
+    if len(secret) < 32:
+        raise UserError("the gateway's secret is shorter than 32 bytes", where=str(path), mend="remove the file")
+    return secret

@@ -1,0 +1,175 @@
+"""Owns the gateway's process: puts its parts together, listens, says where, and ends in good order.
+
+Never a request. Invariants: one gateway a home (a lock); `state.json` is written only once it listens.
+"""
+
+import asyncio
+import fcntl
+import os
+import secrets
+import signal
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import BinaryIO
+
+import psutil
+import structlog
+from aiohttp import web
+from aiohttp.typedefs import Handler
+from aiohttp.web_protocol import RequestHandler
+
+from moss.errors import UserError
+from moss.gateway.admin import Admin
+from moss.gateway.call import Redact
+from moss.gateway.config import GatewayConfig, load_config
+from moss.gateway.home import LOCKED, GatewayHome, GatewayState, secret_of, write_private
+from moss.gateway.ledger import Ledger
+from moss.gateway.prices import load_prices
+from moss.gateway.records import Records
+from moss.gateway.server import GatewayServer
+from moss.gateway.switchboard import Switchboard
+from moss.gateway.upstream import Upstreams
+
+log = structlog.get_logger()
+
+SHUTDOWN_SECONDS = 5.0
+KEEPALIVE_SECONDS = 75.0
+PRUNE_EVERY = 3600.0
+LINE_BYTES = 8190
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Gateway:
+    """One gateway in this process. `start`, then `until_stopped`, then `close`."""
+
+    def __init__(
+        self,
+        home: GatewayHome,
+        config: GatewayConfig,
+        environ: Mapping[str, str],
+        redact: Redact = bytes,
+        now: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self._home, self._config, self._now = home, config, now
+        self._boot, self._stop = secrets.token_hex(8), asyncio.Event()
+        home.make()
+        self._lock = _lock(home)
+        secret = secret_of(home.secret)
+        self._ledger = Ledger(home.ledger)
+        self._records = Records(home.records, home.live, config.record_bytes, config.live_day_bytes)
+        self._upstreams = Upstreams(environ, config.idle_seconds)
+        prices = load_prices(config.prices)
+        self._board = Switchboard(config, self._ledger, self._records, self._upstreams, prices, redact, now)
+        admin = Admin(self._board, self._ledger, self._records, secret, now, self._boot, self._reload, self._stop.set)
+        app = GatewayServer(self._board, self._ledger, admin, secret, now).app()
+        app.middlewares.append(self._heard)
+        self._runner = web.AppRunner(
+            app,
+            handle_signals=False,
+            access_log=None,
+            handler_cancellation=True,
+            auto_decompress=False,
+            max_line_size=LINE_BYTES,
+            max_field_size=LINE_BYTES,
+            max_headers=64,
+            keepalive_timeout=KEEPALIVE_SECONDS,
+            lingering_time=1.0,
+            shutdown_timeout=SHUTDOWN_SECONDS,
+        )
+        self._silent: dict[RequestHandler, asyncio.TimerHandle] = {}
+        self._listening: asyncio.Server | None = None
+        self._pruning: asyncio.Task[None] | None = None
+
+    async def start(self) -> GatewayState:
+        """Listens and writes where. Raises: UserError when the port is taken."""
+        await self._runner.setup()
+        self._listening = await self._listen()
+        port = self._listening.sockets[0].getsockname()[1]
+        born = psutil.Process().create_time()
+        state = GatewayState(host=self._config.host, port=port, pid=os.getpid(), born=born, boot=self._boot)
+        write_private(self._home.state, state.model_dump_json().encode())
+        self._pruning = asyncio.create_task(self._prune())
+        log.info("listening", host=state.host, port=state.port, boot=state.boot)
+        return state
+
+    async def until_stopped(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        await self._stop.wait()
+
+    async def close(self) -> None:
+        """Takes nothing new, gives calls in flight a few seconds, ends the rest; all are settled."""
+        if self._pruning is not None:
+            self._pruning.cancel()
+        if self._listening is not None:
+            self._listening.close()
+        await self._runner.cleanup()
+        await self._upstreams.close()
+        self._ledger.close()
+        self._lock.close()
+
+    async def _listen(self) -> asyncio.Server:
+        """At the configured port; for port 0 at the last one if it is free, so that a restart keeps its address."""
+        wanted = [self._config.port]
+        if self._config.port == 0 and (last := last_state(self._home)) is not None:
+            wanted.insert(0, last.port)
+        for port in wanted:
+            try:
+                return await asyncio.get_running_loop().create_server(self._connection, self._config.host, port)
+            except OSError as error:
+                failed = error
+        place = f"{self._config.host}:{self._config.port}"
+        raise UserError(f"the gateway cannot listen on {place}: {failed.strerror}", where="gateway.port")
+
+    def _connection(self) -> RequestHandler:
+        """A connection that brings no whole request head within the time of a body is closed."""
+        assert self._runner.server is not None
+        connection = self._runner.server()
+        loop = asyncio.get_running_loop()
+        self._silent[connection] = loop.call_later(self._config.read_seconds, self._give_up, connection)
+        return connection
+
+    def _give_up(self, connection: RequestHandler) -> None:
+        self._silent.pop(connection, None)
+        connection.force_close()
+
+    @web.middleware
+    async def _heard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        timer = self._silent.pop(request.protocol, None)
+        if timer is not None:
+            timer.cancel()
+        return await handler(request)
+
+    def _reload(self) -> None:
+        """Takes up the configuration file; host, port and bounds of the process stay until a restart."""
+        config = load_config(self._home.config)
+        self._board.use(config, load_prices(config.prices))
+        log.info("configuration taken up")
+
+    async def _prune(self) -> None:
+        while True:
+            self._records.prune_live(self._now(), self._config.live_days)
+            await asyncio.sleep(PRUNE_EVERY)
+
+
+def last_state(home: GatewayHome) -> GatewayState | None:
+    """What the last gateway of this home said of itself; None without one."""
+    try:
+        return GatewayState.model_validate_json(home.state.read_bytes())
+    except (OSError, ValueError):
+        return None
+
+
+def _lock(home: GatewayHome) -> BinaryIO:
+    """Raises: UserError while another gateway of this home runs."""
+    file = home.lock.open("ab")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        raise UserError(LOCKED, where=str(home.root)) from None
+    return file

@@ -1,0 +1,349 @@
+"""Owns the way of a model call: allowed, numbered, reserved, spoken, settled, recorded. Never HTTP's details.
+
+Invariants: nothing is sent to an upstream before it is reserved; whatever happens to a call (the box leaves, the
+upstream dies, the gateway stops) it is settled and recorded exactly once; a closed grant has no call in flight.
+"""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import assert_never
+
+import structlog
+
+from moss.config import Upstream
+from moss.domain.evidence import Exchange
+from moss.domain.ids import Digest, Key
+from moss.errors import UserError
+from moss.gateway.artifacts import Artifacts
+from moss.gateway.call import Call, Redact
+from moss.gateway.canonical import canonical_digest
+from moss.gateway.config import GatewayConfig
+from moss.gateway.ledger import LIVE_KEY, Full, Ledger, Want
+from moss.gateway.prices import PriceTable
+from moss.gateway.records import Records
+from moss.gateway.script import Script, read_script
+from moss.gateway.speech import Speaking, Speech, Spoken, empty, replayed, scripted, served_again
+from moss.gateway.tokens import Pass
+from moss.gateway.upstream import Upstreams
+from moss.gateway.wire import Asked, Denied, Frames, Wire
+from moss.gateway.world import Choice, Speaker, choose
+from moss.ports import GatewayMode
+
+log = structlog.get_logger()
+
+THREAD_FROM = 256 << 10
+"""Requests of so many bytes are parsed and hashed beside the loop."""
+SAID_UNSTATED = 8192
+"""Tokens that are reserved for an answer whose request states no bound."""
+DRAIN_SECONDS = 2.0
+"""How long a record waits for calls that are just ending."""
+PAID_KEPT = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A request of a box as the server took it: who, what, to which upstream, in which turn."""
+
+    passed: Pass
+    raw: bytes
+    upstream: str | None
+    turn: str | None
+    headers: Mapping[str, str]
+
+
+class Switchboard:
+    """All calls of one gateway."""
+
+    def __init__(
+        self,
+        config: GatewayConfig,
+        ledger: Ledger,
+        records: Records,
+        upstreams: Upstreams,
+        prices: PriceTable,
+        redact: Redact,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._ledger, self._records, self._upstreams = ledger, records, upstreams
+        self._redact, self._now = redact, now
+        self._flying: dict[Key, set[asyncio.Task[object]]] = {}
+        self._settled = asyncio.Condition()
+        self._paid: dict[tuple[Key, int], Mapping[tuple[int, Digest], Exchange]] = {}
+        self.use(config, prices)
+
+    def use(self, config: GatewayConfig, prices: PriceTable) -> None:
+        """Takes up a configuration; calls in flight keep theirs."""
+        self.config, self._prices = config, prices
+        self._artifacts = Artifacts(config.artifacts)
+        self._volatile = tuple(re.compile(pattern) for pattern in config.volatile)
+
+    # ---------------------------------------------------------------- one call
+
+    @asynccontextmanager
+    async def call(self, wire: Wire, arrival: Arrival) -> AsyncIterator[tuple[Call, Speech]]:
+        """A call and the answer that is about to be spoken; settled and recorded when the block ends.
+
+        Raises: Denied before the request is counted (no request of this API, not allowed).
+        """
+        call = await self._begin(wire, arrival)
+        task = asyncio.current_task()
+        assert task is not None
+        flying = self._flying.setdefault(arrival.passed.grant.key, set())
+        flying.add(task)
+        try:
+            canonical = await self._canonical_now(call)
+            async with self._answer(call, canonical, arrival.headers) as speech:
+                call.begin(speech)
+                yield call, speech
+        except asyncio.CancelledError:
+            call.left = True
+            raise
+        finally:
+            self._settle(call)
+            keeping = asyncio.ensure_future(self._keep(call))
+            flying.add(keeping)
+            keeping.add_done_callback(flying.discard)
+            flying.discard(task)
+            await asyncio.shield(keeping)
+
+    async def _begin(self, wire: Wire, arrival: Arrival) -> Call:
+        big = len(arrival.raw) >= THREAD_FROM
+        asked = await asyncio.to_thread(wire.read, arrival.raw) if big else wire.read(arrival.raw)
+        passed, now = arrival.passed, self._now()
+        upstream = self.upstream_of(passed, arrival.upstream)
+        self._allow(passed, upstream, asked)
+        key = passed.grant.key
+        if key != LIVE_KEY and self._records.full(key, passed.attempt):
+            raise Denied(429, "the record of this box is full", code="record_full", kind="rate_limit_error")
+        turn = arrival.turn if key == LIVE_KEY else None
+        ordinal = self._ledger.arrive(key, passed.attempt, turn or "", now)
+        return Call(passed, wire, asked, upstream.name, ordinal, now, self.config.kept_bytes, turn)
+
+    def upstream_of(self, passed: Pass, name: str | None) -> Upstream:
+        """The upstream that was asked for, or the grant's first. Raises: Denied (403, 502)."""
+        granted = passed.grant.upstreams
+        if name is not None and name not in granted:
+            raise Denied(403, f"upstream `{name[:40]}` is not granted to this box", code="upstream_denied")
+        chosen = name or (granted[0] if granted else "")
+        upstream = self.config.upstream(chosen)
+        if upstream is None:
+            if passed.grant.mode in (GatewayMode.SCRIPT, GatewayMode.REPLAY) and not chosen:
+                return Upstream(name="scripted", script=Path("-"))
+            sentence = f"the gateway has no upstream `{chosen}`" if chosen else "no upstream is granted to this box"
+            raise Denied(502, sentence, code="no_upstream", kind="server_error", fault=True)
+        return upstream
+
+    @staticmethod
+    def models_of(passed: Pass, upstream: Upstream) -> tuple[str, ...] | None:
+        """The models that a box may use at an upstream; None: any."""
+        granted, offered = passed.grant.models, upstream.models
+        if granted and offered:
+            return tuple(model for model in granted if model in offered)
+        return granted or offered or None
+
+    def _allow(self, passed: Pass, upstream: Upstream, asked: Asked) -> None:
+        models = self.models_of(passed, upstream)
+        if models is not None and asked.model not in models:
+            raise Denied(403, f"model `{asked.model}` is not granted to this box", code="model_denied")
+
+    # ---------------------------------------------------------------- who speaks
+
+    @asynccontextmanager
+    async def _answer(self, call: Call, canonical: Digest | None, headers: Mapping[str, str]) -> AsyncIterator[Speech]:
+        """The answer of whoever speaks; a refusal is an answer too, so that it is recorded."""
+        try:
+            speaking = await self._speaking(call, canonical, headers)
+            speech = await speaking.__aenter__()
+        except Denied as denied:
+            speaking = self._refusal(call, denied)
+            speech = await speaking.__aenter__()
+        try:
+            yield speech
+        finally:
+            await speaking.__aexit__(None, None, None)
+
+    def _refusal(self, call: Call, denied: Denied) -> Speaking:
+        call.billed = call.billed and denied.spent
+        call.fault = denied.fault
+        frames = Frames("application/json", (call.wire.error(denied),))
+        return Spoken(Speech(call.origin, denied.status, frames.content_type, _each(frames.pieces)))
+
+    async def _speaking(self, call: Call, canonical: Digest | None, headers: Mapping[str, str]) -> Speaking:
+        choice = self._choose(call, canonical)
+        match choice.speaker:
+            case Speaker.RECORDING:
+                assert choice.exchange is not None
+                return replayed(choice.exchange, self.config.replay_seconds)
+            case Speaker.SCRIPT:
+                call.origin = "script"
+                await self._reserve(call, None)
+                call.billed = True
+                return scripted(self._script_of(call), call.wire, call.asked)
+            case Speaker.EMPTY:
+                return empty(call.wire, call.asked)
+            case Speaker.NOBODY:
+                call.origin = "script"
+                sentence = f"request {call.ordinal} differs from the recording, and nobody may answer it"
+                raise Denied(502, sentence, code="diverged", kind="server_error")
+            case Speaker.UPSTREAM:
+                return await self._from_upstream(call, canonical, headers)
+            case _:
+                assert_never(choice.speaker)
+
+    def _choose(self, call: Call, canonical: Digest | None) -> Choice:
+        grant, attempt = call.passed.grant, call.passed.attempt
+        if grant.mode is not GatewayMode.REPLAY:
+            return choose(grant, call.ordinal, Digest(""), {}, None)
+        assert canonical is not None
+        recording = self._artifacts.recording(grant.recording) if grant.recording else {}
+        choice = choose(grant, call.ordinal, canonical, recording, self._ledger.diverged_at(grant.key, attempt))
+        if choice.divergent:
+            call.divergent = True
+            self._ledger.diverge(grant.key, attempt, call.ordinal)
+        return choice
+
+    async def _from_upstream(self, call: Call, canonical: Digest | None, headers: Mapping[str, str]) -> Speaking:
+        key, attempt = call.passed.grant.key, call.passed.attempt
+        upstream = self.config.upstream(call.upstream)
+        if upstream is None:
+            raise Denied(502, "no upstream is granted to this box", code="no_upstream", kind="server_error", fault=True)
+        paid = self._paid_for(key, attempt).get((call.ordinal, canonical)) if canonical else None
+        if paid is not None:
+            self._ledger.mark(key, attempt, live=True)
+            return served_again(paid)
+        if upstream.script is not None:
+            call.origin = "script"
+            await self._reserve(call, None)
+            call.billed = True
+            return scripted(_script_file(upstream), call.wire, call.asked)
+        if upstream.api != call.wire.name:
+            sentence = f"upstream `{upstream.name}` speaks {upstream.api}, not {call.wire.name}"
+            raise Denied(404, sentence, code="other_api")
+        await self._reserve(call, upstream)
+        call.billed = True
+        self._ledger.mark(key, attempt, live=True)
+        return self._upstreams.speak(upstream, call.wire, call.asked, headers)
+
+    def _script_of(self, call: Call) -> Script:
+        grant = call.passed.grant
+        if grant.script is not None:
+            return self._artifacts.script(grant.script)
+        upstream = self.config.upstream(call.upstream)
+        if upstream is None or upstream.script is None:
+            raise Denied(502, "this box has no scripted model", code="no_script", kind="server_error", fault=True)
+        return _script_file(upstream)
+
+    def _paid_for(self, key: Key, attempt: int) -> Mapping[tuple[int, Digest], Exchange]:
+        """Good answers of real upstreams in earlier attempts of the same grant, by ordinal and request."""
+        if attempt <= 1:
+            return {}
+        if (key, attempt) not in self._paid:
+            while len(self._paid) >= PAID_KEPT:
+                self._paid.pop(next(iter(self._paid)))
+            earlier = [each for before in range(1, attempt) for each in self._records.of(key, before)]
+            good = (each for each in earlier if each.origin == "live" and each.status < 400)
+            self._paid[key, attempt] = {
+                (each.ordinal, each.canonical): each for each in good if each.whole and not each.cut
+            }
+        return self._paid[key, attempt]
+
+    # ---------------------------------------------------------------- the ledger
+
+    async def _reserve(self, call: Call, upstream: Upstream | None) -> None:
+        """Waits while calls in flight hold the room that is missing. Raises: Denied (402) when there is none."""
+        grant, attempt = call.passed.grant, call.passed.attempt
+        price = self._prices.price(call.asked.model)
+        if upstream is not None and price is None and grant.max_money_usd is not None and grant.max_tokens is None:
+            sentence = f"the price of model `{call.asked.model}` is unknown, so this box needs a token limit"
+            raise Denied(402, sentence, code="unknown_price", kind="insufficient_quota")
+        said = SAID_UNSTATED if call.asked.most_out is None else call.asked.most_out
+        # a third of the bytes: more than tokenizers make of prose, source text or JSON
+        want = Want(call.upstream, call.asked.model, len(call.asked.raw) // 3 + 1, said, price)
+        async with self._settled:
+            while isinstance(held := self._ledger.reserve(grant, attempt, want), Full):
+                if not held.busy:
+                    self._ledger.mark(grant.key, attempt, exhausted=True)
+                    sentence = f"the budget of this box is spent: {held.sentence}"
+                    raise Denied(402, sentence, code="budget", kind="insufficient_quota")
+                await self._settled.wait()
+        call.hold = held
+
+    def _settle(self, call: Call) -> None:
+        key, attempt = call.passed.grant.key, call.passed.attempt
+        if call.hold is not None:
+            tokens = call.tokens()
+            price = self._prices.price(call.asked.model)
+            self._ledger.settle(call.hold, tokens, price.cost(tokens) if price else 0)
+            if call.limited and call.overruns:
+                self._ledger.mark(key, attempt, exhausted=True)
+        if call.fault or (call.meter is not None and self._own_fault(call)):
+            self._ledger.mark(key, attempt, fault=True)
+
+    def _own_fault(self, call: Call) -> bool:
+        """The upstream's own: not a recorded fault, not one that the trial's script asks for."""
+        upstream = self.config.upstream(call.upstream)
+        stand_in = call.origin == "script" and upstream is not None and call.passed.grant.script is None
+        if not call.billed or not (call.origin == "live" or stand_in):
+            return False
+        return call.cut or call.status >= 500 or call.status == 429
+
+    # ---------------------------------------------------------------- the record
+
+    async def _canonical_now(self, call: Call) -> Digest | None:
+        """The request's canonical form where it decides who speaks."""
+        grant = call.passed.grant
+        if grant.mode is GatewayMode.REPLAY or (call.passed.attempt > 1 and grant.key != LIVE_KEY):
+            return await self._canonical(call)
+        return None
+
+    async def _canonical(self, call: Call) -> Digest:
+        # over the redacted request: recordings hold redacted text, and a trial sends it again
+        def work() -> Digest:
+            return canonical_digest(call.wire.path, self._redact(call.asked.raw), self._volatile)
+
+        return await asyncio.to_thread(work) if len(call.asked.raw) >= THREAD_FROM else work()
+
+    async def _keep(self, call: Call) -> None:
+        async with self._settled:
+            self._settled.notify_all()
+        exchange = call.exchange(await self._canonical(call), self._redact)
+        key, attempt = call.passed.grant.key, call.passed.attempt
+        try:
+            if key == LIVE_KEY:
+                self._records.add_live(exchange)
+            else:
+                self._records.add(key, attempt, exchange)
+        except OSError as error:
+            log.error("an exchange could not be recorded", key=key, ordinal=call.ordinal, error=str(error))
+            self._ledger.mark(key, attempt, fault=True)
+
+    async def quiet(self, key: Key, *, end: bool) -> None:
+        """Waits a moment until no call of a grant is in flight; `end`: then ends those that are."""
+        flying = set(self._flying.get(key, ()))
+        if flying:
+            _, late = await asyncio.wait(flying, timeout=DRAIN_SECONDS)
+            if end and late:
+                for task in late:
+                    task.cancel()
+                await asyncio.wait(late, timeout=DRAIN_SECONDS)
+        if not self._flying.get(key, True):
+            self._flying.pop(key, None)
+
+
+def _script_file(upstream: Upstream) -> Script:
+    assert upstream.script is not None
+    try:
+        return read_script(upstream.script.read_bytes(), str(upstream.script))
+    except (OSError, UserError) as error:
+        sentence = f"the script of upstream `{upstream.name}` cannot be used: {error}"
+        raise Denied(502, sentence, code="bad_script", kind="server_error", fault=True) from None
+
+
+async def _each(pieces: tuple[bytes, ...]) -> AsyncIterator[bytes]:
+    for piece in pieces:
+        yield piece
