@@ -1,0 +1,46 @@
+# One target for each thing a person does. Each makes what it needs, and does nothing where it is there already.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+DEV_READY := $(VENV)/ready-dev
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo quick test lint bench docs clean lock
+
+help: ## this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
+
+$(READY): requirements.lock pyproject.toml scripts/setup
+	@PYTHON="$(PYTHON)" scripts/setup $(VENV) requirements.lock
+	@touch $@
+
+$(DEV_READY): $(READY) requirements-dev.lock
+	@PYTHON="$(PYTHON)" scripts/setup $(VENV) requirements-dev.lock
+	@touch $@
+
+setup: $(DEV_READY) ## the virtual environment with all that development needs
+
+demo: $(READY) ## the whole loop on a small real agent: no engine, no key, under a minute
+	@$(BIN)/python -m examples.clerk.demo
+
+quick: $(DEV_READY) ## lint, types, layers and the fast tests: under 90 s
+	@scripts/lint $(BIN)
+	@$(BIN)/pytest -q -m "not slow and not e2e" -n auto
+
+test: $(DEV_READY) ## all tests; what is skipped says what is missing (MOSS_REQUIRE=docker,... makes that a failure)
+	@$(BIN)/pytest -q -n auto --dist loadgroup
+
+lint: $(DEV_READY) ## style, types, layers, sizes
+	@scripts/lint $(BIN)
+
+bench: $(DEV_READY) ## the figures of the README and docs, as ratios measured side by side
+	@$(BIN)/python -m tests.benchmarks
+
+lock: ## new locked versions from pyproject.toml
+	@scripts/lock
+
+clean: ## the demo's folder, caches and the virtual environment
+	@[ ! -x $(BIN)/python ] || $(BIN)/python -m examples.clerk.demo --down || true
+	rm -rf $(VENV) .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
