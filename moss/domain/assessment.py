@@ -23,7 +23,6 @@ from moss.domain.standing import (
     tallies,
     worse,
 )
-from moss.domain.stats import ERROR
 
 _NONE = Tally()
 
@@ -133,11 +132,13 @@ def _fixes(pairs: Mapping[CaseId, tuple[Tally, Tally]], n: int) -> tuple[Mapping
 
     A case in a live world is fixed only with the batch's p; both sides are sampled to 3 n before that is denied.
     """
-    rates = [case for case, pair in pairs.items() if in_live_world(*pair)]
-    p = gain(pairs[case] for case in rates) if rates else None
     fixes = {case: fix(candidate, n) for case, (candidate, _) in pairs.items()}
-    if p is not None and p >= ERROR:
-        for case in (one for one in rates if fixes[one] is Fix.FIXED):
+    rates = [case for case, pair in pairs.items() if in_live_world(*pair)]
+    if not rates:
+        return fixes, None
+    shown, p = gain([pairs[case] for case in rates], n)
+    for case in rates:
+        if fixes[case] is Fix.FIXED and not shown:
             fixes[case] = Fix.UNDECIDED if min(one.valid for one in pairs[case]) < 3 * n else Fix.NOT_FIXED
     return fixes, p
 

@@ -5,13 +5,13 @@ Invariants: invalid trials never count; the order of trials in a list never matt
 baseline is decided by the first trials (by repeat), so trials that are added later never undo it.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
 from moss.domain.case import Level
 from moss.domain.ids import CaseId, Digest
-from moss.domain.stats import ERROR, Stratum, fails_more_often, more_often
+from moss.domain.stats import ERROR, FIRST_LOOK, Stratum, fails_more_often, more_often
 from moss.domain.trial import Trial, WorldKind
 
 
@@ -161,13 +161,18 @@ def in_live_world(candidate: Tally, live: Tally) -> bool:
     return candidate.live or live.live
 
 
-def gain(pairs: Iterable[tuple[Tally, Tally]]) -> float:
-    """The p value of "passes more often than the live version" over (candidate, live) pairs, stratified by case.
+def gain(pairs: Collection[tuple[Tally, Tally]], n: int) -> tuple[bool, float]:
+    """Whether a batch passes more often than on the live version, over (candidate, live) pairs, and its p value.
 
-    A case is in the batch because it failed: of the live version's trials, those up to the first failure chose
-    it, so only the later ones are compared. Counting them all would prove a flaky case fixed by doing nothing.
+    Two looks share the error rate: at the first n trials of every case at `FIRST_LOOK`, and at 3 n of every case
+    that may be fixed at the rest. One look whenever a case has stopped at its best would find luck.
     """
-    return more_often(stratum(candidate, _after_choice(live)) for candidate, live in pairs)
+    early = more_often(stratum(one.first(n), _after_choice(_at_baseline(live, n))) for one, live in pairs)
+    if early < FIRST_LOOK:
+        return True, early
+    late = more_often(stratum(one, _after_choice(live)) for one, live in pairs)
+    whole = all(fix(one, n) is Fix.NOT_FIXED or min(one.valid, live.valid) >= 3 * n for one, live in pairs)
+    return whole and late < ERROR - FIRST_LOOK, late
 
 
 def stratum(candidate: Tally, live: Tally) -> Stratum:
@@ -189,7 +194,16 @@ def better(candidate: Tally, live: Tally, keypoints: Iterable[str]) -> bool:
     return any((candidate.worst(point) or 0) > (live.worst(point) or 0) for point in keypoints)
 
 
+def _at_baseline(live: Tally, n: int) -> Tally:
+    first = live.first(n)
+    return first if first.failed else live.first(2 * n)
+
+
 def _after_choice(live: Tally) -> Tally:
+    """A case is in the batch because it failed: the trials up to its first failure chose it.
+
+    Only the later ones are compared. Counting them all would prove a flaky case fixed by doing nothing.
+    """
     chosen_by = next((at for at, trial in enumerate(live.trials, 1) if not trial.passed), 0)
     return Tally(live.trials[chosen_by:], live.invalid)
 

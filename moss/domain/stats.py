@@ -12,6 +12,9 @@ from math import comb
 ERROR = 0.05
 """One-sided error rate of every decision of design 7."""
 
+FIRST_LOOK = 0.01
+"""The part of it that a look before all trials are in may spend; the last look has the rest (Bonferroni)."""
+
 _HALVINGS = 60
 """Bisection steps: the bound is exact to 2^-60, more than a float holds."""
 

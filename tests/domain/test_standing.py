@@ -115,14 +115,22 @@ def test_live_case_is_fixed_when_it_passes_80_percent_sampled_up_to_3n(word: str
 
 
 def test_the_candidate_must_pass_more_often_than_the_live_version_over_the_batch() -> None:
-    assert gain([(tally("PPP"), tally("FFF"))]) == pytest.approx(1 / 10)
-    assert gain([(tally("PPP"), tally("FFF"))] * 2) == pytest.approx(1 / 100)
-    assert gain([(tally("PPP"), tally("PPF"))] * 8) == 1.0
+    fixed = (tally("PPP"), tally("FFF"))
+    assert gain([fixed], N) == (False, pytest.approx(1 / 10))
+    assert gain([fixed] * 3, N) == (True, pytest.approx(1 / 1000))
+    assert gain([(tally("P" * 9), tally("F" * 9))], N)[0]
+
+
+def test_the_second_look_waits_for_every_case_that_may_be_fixed() -> None:
+    whole, half = (tally("P" * 9), tally("F" * 9)), (tally("PPP"), tally("PPPFFF"))
+    assert not gain([whole, half], N)[0]
+    assert gain([whole, (tally("FFF"), tally("FFF"))], N)[0]
 
 
 def test_failures_that_chose_a_case_are_no_evidence_for_the_candidate() -> None:
     """Eight cases that fail by bad luck once, and pass when asked again, show nothing."""
-    assert gain([(tally("PPP"), tally("FPP"))] * 8) == 1.0
+    assert gain([(tally("PPP"), tally("FPP"))] * 8, N) == (False, 1.0)
+    assert gain([(tally("PPP"), tally("PPPPPF"))] * 8, N) == (False, 1.0)
 
 
 @pytest.mark.parametrize(

@@ -131,8 +131,8 @@ def test_row_3_every_reproduced_case_fixed_is_converged() -> None:
 
 
 def test_row_3_in_a_live_world_it_takes_the_p_of_the_batch() -> None:
-    said = judge(proof({"a": "FFF", "b": "FFF"}, iteration(1, {"a": "PPP", "b": "PPP"})))
-    assert (said.row, said.numbers.p) == (3, pytest.approx(1 / 100))
+    said = judge(proof(dict.fromkeys("abc", "FFF"), iteration(1, dict.fromkeys("abc", "PPP"))))
+    assert (said.row, said.numbers.p) == (3, pytest.approx(1 / 1000))
 
 
 def test_row_3_one_live_case_converges_after_3n_with_80_percent() -> None:
