@@ -77,7 +77,7 @@ def _results(request: bytes) -> dict[str, list[str]]:
     for message in _dicts(_get(read_json(request), "messages")):
         if message.get("role") == "tool":
             content = message.get("content")
-            text = content if isinstance(content, str) else "\n".join(_strings(content))
+            text = _text(content) or "\n".join(_text(part.get("text")) for part in _dicts(content))
             results.setdefault(_text(message.get("tool_call_id")), []).append(text)
     return results
 
