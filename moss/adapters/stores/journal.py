@@ -86,13 +86,18 @@ class Journal(Claims):
 
     def verify(self, run: RunId | None = None) -> BrokenLink | None:
         with self._db.read() as connection:
-            wanted = select(runs.c.id, runs.c.seq, runs.c.head).order_by(runs.c.number)
-            if run is not None:
-                wanted = wanted.where(runs.c.id == run)
-            for row in connection.execute(wanted).all():
-                if broken := _first_broken(connection, row):
-                    return broken
-            return None if run is not None else _lost_run(connection)
+            return first_broken_link(connection, run)
+
+
+def first_broken_link(connection: Connection, run: RunId | None = None) -> BrokenLink | None:
+    """Over one run, or over all with a look for runs that were taken out; memory does not grow with the journal."""
+    wanted = select(runs.c.id, runs.c.seq, runs.c.head).order_by(runs.c.number)
+    if run is not None:
+        wanted = wanted.where(runs.c.id == run)
+    for row in connection.execute(wanted).all():
+        if broken := _first_broken(connection, row):
+            return broken
+    return None if run is not None else _lost_run(connection)
 
 
 def _set_run(connection: Connection, run: RunId, seq: int, at: datetime, hash_: Digest, head: Head) -> None:

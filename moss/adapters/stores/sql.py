@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 
 from moss.adapters.stores.artifacts import Artifacts
+from moss.adapters.stores.backup import Copied, backup
 from moss.adapters.stores.batches import Batches
 from moss.adapters.stores.claims import Claims
 from moss.adapters.stores.database import Database
@@ -39,6 +40,13 @@ class SqlStore(Journal, Artifacts, Evidence, Batches, OutboxRows, Facts):
             database.close()
             raise
         return cls(database, clock, home / "artifacts", host)
+
+    def backup(self, to: Path) -> Copied:
+        """A consistent copy of database and artifacts at `to`, made while the store is in use.
+
+        Raises: UserError (not SQLite), Refused (`to` is not empty), StoreFull, StoreReadOnly, StoreBroken.
+        """
+        return backup(self._db, self._folder, to)
 
     def close(self) -> None:
         self._db.close()
