@@ -7,8 +7,9 @@ starter waits for its word that it is ready. It gets no environment but what a P
 import contextlib
 import os
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from moss.errors import TargetDown
 
@@ -22,15 +23,16 @@ ENVIRONMENT = {
 }
 
 
-def launch(argv: Sequence[str], log: Path, seconds: float) -> bool:
+def launch(argv: Sequence[str], log: Path, seconds: float, extra: Mapping[str, str] = MappingProxyType({})) -> bool:
     """Starts a program that calls `detach`; whether it is new (False: one of its kind ran already).
 
+    `extra` comes to its environment: what a program must be given by name (the gateway its keys).
     Raises: TargetDown when it does not get ready in `seconds`, with the last line that it wrote.
     """
     try:
         ended = subprocess.run(
             argv,
-            env=ENVIRONMENT,
+            env={**ENVIRONMENT, **extra},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

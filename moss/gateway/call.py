@@ -44,7 +44,8 @@ class Call:
     left: bool = False
     """the box went away, or was dropped, before the end"""
     chunks: list[Chunk] = field(default_factory=list)
-    _kept: int = 0
+    kept: int = 0
+    """bytes of the answer so far"""
     _last: float = field(default_factory=time.monotonic)
 
     def begin(self, speech: Speech) -> None:
@@ -56,8 +57,8 @@ class Call:
         assert self.meter is not None
         self.meter.feed(piece)
         now = time.monotonic()
-        self._kept += len(piece)
-        if self._kept <= self.kept_bytes:
+        self.kept += len(piece)
+        if self.kept <= self.kept_bytes:
             self.chunks.append(Chunk(data=piece, after=round(now - self._last, 4)))
         self._last = now
 
@@ -96,10 +97,10 @@ class Call:
             content_type=self.content_type,
             chunks=redact_chunks(self.chunks, redact),
             cut=self.cut,
-            whole=self._kept <= self.kept_bytes and (complete or not self.left),
+            whole=self.kept <= self.kept_bytes and (complete or not self.left),
             origin=self.origin,
             divergent=self.divergent,
-            turn=self.turn,
+            turn=redact_turn(self.turn, redact),
             tokens_in=tokens.sent,
             tokens_out=tokens.said,
         )
@@ -116,3 +117,11 @@ def redact_chunks(chunks: list[Chunk], redact: Redact) -> tuple[Chunk, ...]:
         parts.append(Chunk(data=clean[at : at + len(chunk.data)], after=chunk.after))
         at += len(chunk.data)
     return (*parts, Chunk(data=clean[at:], after=chunks[-1].after))
+
+
+def redact_turn(turn: str | None, redact: Redact) -> str | None:
+    """`session#ordinal` as a redacted turn has it."""
+    if turn is None:
+        return None
+    session, sign, ordinal = turn.rpartition("#")
+    return f"{redact(session.encode()).decode(errors='replace')}{sign}{ordinal}"

@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from moss.config import Secret, Upstream
 from moss.domain.frozen import Frozen
 from moss.errors import UserError
-from moss.gateway.home import write_private
+from moss.files import write_durably
 
 CONFIG_LIMIT = 4 << 20
 
@@ -25,6 +25,8 @@ class GatewayConfig(Frozen):
     upstreams: tuple[Upstream, ...] = ()
     volatile: tuple[str, ...] = Field((), description="patterns of request lines that never count as a divergence")
     artifacts: Path = Field(description="folder of the store's artifacts: recordings and scripts")
+    salt: Path | None = Field(None, description="of the home's redaction; None: records are kept as they are")
+    redact: tuple[str, ...] = Field((), description="the user's own patterns of what is redacted")
     prices: Path | None = Field(None, description="TOML; its rows go before the built-in table's")
     call_seconds: float = Field(1800.0, gt=0, description="no single answer takes longer")
     idle_seconds: float = Field(300.0, gt=0, description="an upstream that is silent for so long is given up")
@@ -37,9 +39,10 @@ class GatewayConfig(Frozen):
         256 << 20, gt=0, description="of one grant's whole record; beyond it requests are refused"
     )
     live_day_bytes: int = Field(2 << 30, gt=0, description="of one day of the live record; beyond it nothing is kept")
+    record_days: int = Field(30, ge=1, description="a grant's record is kept for so long after its last exchange")
     live_days: int = Field(14, ge=1, description="days of the live record that are kept")
 
-    @field_validator("volatile")
+    @field_validator("volatile", "redact")
     @classmethod
     def _compile(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
         for pattern in patterns:
@@ -51,7 +54,7 @@ class GatewayConfig(Frozen):
 
     @model_validator(mode="after")
     def _absolute(self) -> "GatewayConfig":
-        paths = [self.artifacts, self.prices, *(upstream.script for upstream in self.upstreams)]
+        paths = [self.artifacts, self.salt, self.prices, *(upstream.script for upstream in self.upstreams)]
         for path in paths:
             if path is not None and not path.is_absolute():
                 raise ValueError(f"{path} is not an absolute path")
@@ -83,7 +86,7 @@ def load_config(path: Path) -> GatewayConfig:
 
 
 def save_config(path: Path, config: GatewayConfig) -> None:
-    write_private(path, config.model_dump_json(indent=1).encode())
+    write_durably(path, config.model_dump_json(indent=1).encode())
 
 
 def resolve_key(secret: Secret, environ: Mapping[str, str]) -> str:

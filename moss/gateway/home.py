@@ -10,10 +10,7 @@ from pathlib import Path
 
 from moss.domain.frozen import Frozen
 from moss.errors import UserError
-
-GIVES_UP = "moss gateway: "
-"""How the log line begins that says why the process does not run."""
-LOCKED = "another gateway of this home runs"
+from moss.files import write_durably
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,21 +76,6 @@ class GatewayState(Frozen):
     boot: str
 
 
-def write_private(path: Path, data: bytes) -> None:
-    """Writes `path` 0600 by an atomic rename."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    except OSError:
-        beside.unlink(missing_ok=True)
-        raise
-
-
 def secret_of(path: Path) -> bytes:
     """The secret, made on first use. Two that make it at once end with the same one.
 
@@ -101,7 +83,7 @@ def secret_of(path: Path) -> bytes:
     """
     if not path.exists():
         beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-        write_private(beside, secrets.token_hex(32).encode())
+        write_durably(beside, secrets.token_hex(32).encode())
         try:
             os.link(beside, path)
         except FileExistsError:

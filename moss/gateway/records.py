@@ -4,7 +4,9 @@ Never decides what is kept of an exchange. Invariant: a file holds whole lines b
 that one is removed before the next is added.
 """
 
-from collections.abc import Sequence
+import os
+import re
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -16,6 +18,10 @@ from moss.domain.ids import Key
 from moss.gateway import recording
 
 log = structlog.get_logger()
+
+BEGUN = re.compile(rb'\{"ordinal":\d+,"at":"([0-9T:.+Z-]{1,40})"')
+"""How a line of `recording` begins: so a line of another time is passed over without being read."""
+BLOCK = 64 << 10
 
 
 class Records:
@@ -37,12 +43,6 @@ class Records:
         """All exchanges of an attempt by ordinal."""
         return self._read(self._path(key, attempt))
 
-    def forget(self, key: Key, attempt: int) -> None:
-        """Absent is silent."""
-        path = self._path(key, attempt)
-        self._sizes.pop(path, None)
-        path.unlink(missing_ok=True)
-
     def add_live(self, exchange: Exchange) -> None:
         path = self._day(exchange.at)
         if self._size(path) >= self._live_day_bytes:
@@ -51,12 +51,19 @@ class Records:
         self._append(path, recording.line(exchange))
 
     def live_between(self, since: datetime, until: datetime) -> Sequence[Exchange]:
-        """Begun at `since` or later and before `until`, oldest first."""
-        day, last, found = since.astimezone(UTC).date(), until.astimezone(UTC).date(), list[Exchange]()
-        for path in sorted(self._live.glob("*.jsonl")):
-            if str(day) <= path.stem <= str(last):
-                found += [each for each in self._read(path) if since <= each.at < until]
+        """Begun at `since` or later and before `until`, oldest first. Memory: what it gives, whatever the day holds."""
+        first, last = str(since.astimezone(UTC).date()), str(until.astimezone(UTC).date())
+        days = (path for path in sorted(self._live.glob("*.jsonl")) if first <= path.stem <= last)
+        found = [each for path in days for each in _begun_between(path, since, until)]
         return sorted(found, key=lambda each: each.at)
+
+    def prune(self, now: datetime, days: int) -> None:
+        """Drops records of grants that nothing was added to for `days`."""
+        oldest = (now - timedelta(days=days)).timestamp()
+        for path in self._records.glob("*.jsonl"):
+            if path.stat().st_mtime < oldest:
+                self._sizes.pop(path, None)
+                path.unlink(missing_ok=True)
 
     def prune_live(self, now: datetime, days: int) -> None:
         """Drops the days before the last `days`."""
@@ -94,13 +101,28 @@ class Records:
         self._sizes[path] = size + len(line)
 
 
+def _begun_between(path: Path, since: datetime, until: datetime) -> Iterator[Exchange]:
+    with path.open("rb") as file:
+        for text in file:
+            begun = BEGUN.match(text)
+            if begun is None or not text.endswith(b"\n"):
+                continue
+            if since <= datetime.fromisoformat(begun[1].decode()) < until:
+                yield from recording.load(text)
+
+
 def _mend(path: Path) -> int:
     """Cuts an unfinished last line off; the size that is left."""
     try:
         with path.open("rb+") as file:
-            data = file.read()
-            whole = data.rfind(b"\n") + 1
-            file.truncate(whole)
-            return whole
+            at = file.seek(0, os.SEEK_END)
+            while at > 0:
+                before = max(0, at - BLOCK)
+                file.seek(before)
+                newline = file.read(at - before).rfind(b"\n")
+                if newline >= 0:
+                    return file.truncate(before + newline + 1)
+                at = before
+            return file.truncate(0)
     except FileNotFoundError:
         return 0

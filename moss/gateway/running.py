@@ -1,16 +1,14 @@
 """Owns the gateway's process: puts its parts together, listens, says where, and ends in good order.
 
-Never a request. Invariants: one gateway a home (a lock); `state.json` is written only once it listens.
+Never a request. Invariant: `state.json` is written only once it listens. The caller holds the home's lock.
 """
 
 import asyncio
-import fcntl
 import os
 import secrets
 import signal
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
-from typing import BinaryIO
+from datetime import UTC, datetime, timedelta
 
 import psutil
 import structlog
@@ -19,10 +17,11 @@ from aiohttp.typedefs import Handler
 from aiohttp.web_protocol import RequestHandler
 
 from moss.errors import UserError
+from moss.files import write_durably
 from moss.gateway.admin import Admin
 from moss.gateway.call import Redact
 from moss.gateway.config import GatewayConfig, load_config
-from moss.gateway.home import LOCKED, GatewayHome, GatewayState, secret_of, write_private
+from moss.gateway.home import GatewayHome, GatewayState, secret_of
 from moss.gateway.ledger import Ledger
 from moss.gateway.prices import load_prices
 from moss.gateway.records import Records
@@ -56,7 +55,6 @@ class Gateway:
         self._home, self._config, self._now = home, config, now
         self._boot, self._stop = secrets.token_hex(8), asyncio.Event()
         home.make()
-        self._lock = _lock(home)
         secret = secret_of(home.secret)
         self._ledger = Ledger(home.ledger)
         self._records = Records(home.records, home.live, config.record_bytes, config.live_day_bytes)
@@ -90,7 +88,7 @@ class Gateway:
         port = self._listening.sockets[0].getsockname()[1]
         born = psutil.Process().create_time()
         state = GatewayState(host=self._config.host, port=port, pid=os.getpid(), born=born, boot=self._boot)
-        write_private(self._home.state, state.model_dump_json().encode())
+        write_durably(self._home.state, state.model_dump_json().encode())
         self._pruning = asyncio.create_task(self._prune())
         log.info("listening", host=state.host, port=state.port, boot=state.boot)
         return state
@@ -110,7 +108,6 @@ class Gateway:
         await self._runner.cleanup()
         await self._upstreams.close()
         self._ledger.close()
-        self._lock.close()
 
     async def _listen(self) -> asyncio.Server:
         """At the configured port; for port 0 at the last one if it is free, so that a restart keeps its address."""
@@ -152,7 +149,10 @@ class Gateway:
 
     async def _prune(self) -> None:
         while True:
-            self._records.prune_live(self._now(), self._config.live_days)
+            now = self._now()
+            self._records.prune(now, self._config.record_days)
+            self._records.prune_live(now, self._config.live_days)
+            self._ledger.prune_turns(now - timedelta(days=self._config.live_days))
             await asyncio.sleep(PRUNE_EVERY)
 
 
@@ -162,14 +162,3 @@ def last_state(home: GatewayHome) -> GatewayState | None:
         return GatewayState.model_validate_json(home.state.read_bytes())
     except (OSError, ValueError):
         return None
-
-
-def _lock(home: GatewayHome) -> BinaryIO:
-    """Raises: UserError while another gateway of this home runs."""
-    file = home.lock.open("ab")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        file.close()
-        raise UserError(LOCKED, where=str(home.root)) from None
-    return file

@@ -311,7 +311,13 @@ class Switchboard:
     async def _keep(self, call: Call) -> None:
         async with self._settled:
             self._settled.notify_all()
-        exchange = call.exchange(await self._canonical(call), self._redact)
+        canonical = await self._canonical(call)
+        big = len(call.asked.raw) + call.kept >= THREAD_FROM
+        exchange = (
+            await asyncio.to_thread(call.exchange, canonical, self._redact)
+            if big
+            else call.exchange(canonical, self._redact)
+        )
         key, attempt = call.passed.grant.key, call.passed.attempt
         try:
             if key == LIVE_KEY:
