@@ -159,6 +159,8 @@ class ProcessBoxes:
                 part.mkdir(mode=0o700)
             places = {name: folder.path / name.value for name in MountName}
             for mount in spec.mounts:
+                if not mount.source.is_dir():
+                    raise NotADirectoryError(f"{mount.source} is no folder")
                 if mount.writable:
                     places[mount.name] = mount.source.resolve()
                 else:

@@ -21,6 +21,8 @@ from moss.adapters.boxes.process_tree import Tree, reap, send
 TICK = 0.025
 """Seconds between two looks at the processes of the box."""
 EXEC_BYTES = 1 << 20
+FILE_SLACK = 64 << 20
+"""The kernel's bound on one file is above ours by this: it holds what a fast writer does between two looks."""
 ALIVE = 3
 """The descriptor under which the runner gets its lock."""
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
@@ -105,7 +107,7 @@ def become(argv: list[str], spec: dict[str, Any], streams: list[int]) -> None:
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         for number in (signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(number, signal.SIG_DFL)
-        size = spec["limits"]["disk_bytes"]
+        size = spec["limits"]["disk_bytes"] + FILE_SLACK
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         os.chdir(spec["cwd"])
@@ -251,7 +253,8 @@ class Runner:
         for pid, code in reap().items():
             if pid == self.main.pid:
                 self.main.code = code
-                self.reason = self.reason or ("exited" if self.stop_at is None else "killed")
+                own = "disk" if code == 128 + signal.SIGXFSZ else "exited"
+                self.reason = self.reason or (own if self.stop_at is None else "killed")
             elif pid in self.execs:
                 program = self.execs.pop(pid)
                 for stream in list(program.open):
@@ -295,6 +298,8 @@ def kill_group(pid: int) -> None:
 def run(folder: str) -> None:
     """The life of the box in `folder`."""
     os.set_inheritable(ALIVE, False)
+    # whatever else the controller's process had open and inheritable
+    os.closerange(ALIVE + 1, 1 << 16)
     write(os.path.join(folder, "runner.json"), {"pid": os.getpid()})
     Runner(folder).run()
 
