@@ -13,6 +13,7 @@ from pydantic import Field, field_validator, model_validator
 from moss.domain.batch import GroupBy
 from moss.domain.budget import Budget
 from moss.domain.case import Check, OnDivergence, Where
+from moss.domain.consent import raw_key
 from moss.domain.depth import Depth
 from moss.domain.frozen import Frozen
 from moss.domain.policy import SourcePolicy
@@ -230,6 +231,12 @@ class Approver(Frozen):
     name: Word
     public_key: str = Field(description="Ed25519, base64 of 32 bytes")
     revoked: bool = False
+
+    @field_validator("public_key")
+    @classmethod
+    def _is_a_key(cls, public_key: str) -> str:
+        raw_key(public_key)
+        return public_key
 
 
 class ConsentSettings(Frozen):
