@@ -4,6 +4,7 @@ Never retries and never hides: whoever gets one of these errors knows that the t
 """
 
 import errno
+import os
 import shutil
 import sqlite3
 from collections.abc import Iterator
@@ -68,9 +69,11 @@ def _read_only(place: Path) -> StoreReadOnly:
 
 
 def _unopened(place: Path) -> StoreError:
-    if place.parent.is_dir() and _free(place) >= _FULL_BELOW:
-        return _read_only(place)
-    return _full(place) if place.parent.is_dir() else _broken(place, "its folder is gone")
+    """SQLite could not open a file or make the log beside it, and does not say why."""
+    if not place.parent.is_dir():
+        return _broken(place, "its folder is gone")
+    read_only = os.statvfs(place.parent).f_flag & os.ST_RDONLY
+    return _full(place) if not read_only and _free(place) < _FULL_BELOW else _read_only(place)
 
 
 def _broken(place: Path, why: object) -> StoreBroken:
