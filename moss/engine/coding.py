@@ -49,10 +49,7 @@ from moss.ports import (
     Store,
     Usage,
 )
-from moss.prompts.files import load
-
-EVIDENCE = ".moss/evidence"
-"""Where evidence lies in a work tree while an agent works in it; gone before the tree is diffed."""
+from moss.prompts import FOLDER, load
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +140,7 @@ class CodingRunner:
     ) -> CoderOutcome:
         """One call, at most one corrective retry, and what it cost. An editor works in `tree` itself; a reviewer or
         planner in a mount that is read-only or, where boxes do not isolate files, in a copy that is thrown away.
-        `evidence` lies in the tree (below EVIDENCE) while the agent works.
+        `evidence` lies in the tree (below `prompts.FOLDER`) while the agent works.
 
         Idempotent by `task.key`; cancelled, it leaves the box running for the next to ask.
         Raises: BoxRefused, GatewayDown, NoSpace, StoreError, Refused: before anything was spent."""
@@ -374,11 +371,11 @@ def _note(**said: object) -> bytes:
 
 def _lay_out(work: Path, evidence: Mapping[str, bytes]) -> None:
     """Writes the evidence into the work tree. A link in its place would lead out of the tree: refused."""
-    if (place := (work / EVIDENCE).parent).is_symlink():
+    if (place := (work / FOLDER).parent).is_symlink():
         raise Refused(f"`{place.name}` of the work tree is a link; MOSS keeps its evidence there")
     _clear(work, thrown_away=False)
     for path, data in evidence.items():
-        target = work / EVIDENCE / path
+        target = work / FOLDER / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(data)
 
@@ -389,7 +386,7 @@ def _clear(work: Path, *, thrown_away: bool) -> None:
     if thrown_away:
         shutil.rmtree(work, ignore_errors=True)
         return
-    place = work / EVIDENCE
+    place = work / FOLDER
     if place.parent.is_symlink():
         return
     if place.is_symlink():

@@ -8,13 +8,32 @@ import hashlib
 import unicodedata
 
 KEPT = "\n\t"
+MARKER = 80
+"""Room for the line that says what was left out."""
 HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
+
+
+class _Escapes(dict[int, str]):
+    """Code point -> what is shown for it, filled as characters are met: `str.translate` then runs at C speed."""
+
+    def __missing__(self, code: int) -> str:
+        char = chr(code)
+        shown = char if char in KEPT or unicodedata.category(char) not in HIDDEN else _escape(code)
+        return self.setdefault(code, shown)
+
+
+_ESCAPES = _Escapes()
 
 
 def visible(text: str) -> str:
     """`text` with every control, format, private and surrogate character written as an escape; newlines and tabs
     stay. Idempotent."""
-    return "".join(char if char in KEPT or unicodedata.category(char) not in HIDDEN else _escape(char) for char in text)
+    return text.translate(_ESCAPES)
+
+
+def legible(text: str, limit: int) -> str:
+    """`text` bounded, made visible, and bounded again where escapes have made it longer."""
+    return bounded(visible(bounded(text, limit)), limit + MARKER)
 
 
 def bounded(text: str, limit: int) -> str:
@@ -27,7 +46,7 @@ def bounded(text: str, limit: int) -> str:
 
 def fenced(name: str, text: str, limit: int) -> str:
     """`text` as a block of data called `name` (one of our own words), at most `limit` characters of it."""
-    body = bounded(visible(text), limit)
+    body = legible(text, limit)
     mark = fence_id(body)
     return f"<<data {name} {mark}>>\n{body}\n<<end {mark}>>"
 
@@ -40,8 +59,7 @@ def fence_id(body: str) -> str:
     return mark
 
 
-def _escape(char: str) -> str:
-    code = ord(char)
+def _escape(code: int) -> str:
     if code <= 0xFF:
         return f"\\x{code:02x}"
     return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"

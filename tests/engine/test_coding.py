@@ -12,7 +12,7 @@ from moss import errors
 from moss.config import RoleSettings
 from moss.domain.budget import Spend
 from moss.domain.ids import Key, RunId
-from moss.engine.coding import EVIDENCE, Bounds, CoderOutcome, CodingRunner
+from moss.engine.coding import Bounds, CoderOutcome, CodingRunner
 from moss.errors import BoxLost, CoderError, GatewayDown, MossError, Refused
 from moss.ports import (
     BoxExit,
@@ -25,6 +25,7 @@ from moss.ports import (
     MountName,
     Usage,
 )
+from moss.prompts import FOLDER
 from moss.testing.clock import ManualClock
 from moss.testing.stores import MemoryStore
 
@@ -347,7 +348,7 @@ async def test_evidence_lies_in_the_tree_while_the_agent_works_and_is_gone_after
 
     class Watched(PlayedBoxes):
         def launch(self, spec):  # type: ignore[no-untyped-def]
-            seen.append((stage.tree / EVIDENCE / "turns/01.md").read_bytes())
+            seen.append((stage.tree / FOLDER / "turns/01.md").read_bytes())
             return launch(spec)
 
     stage.boxes.__class__ = Watched
@@ -362,7 +363,7 @@ async def test_an_agent_that_turns_the_evidence_into_a_link_harms_nothing(tmp_pa
     precious.mkdir()
     (precious / "file").write_text("kept")
     (stage.tree / ".moss").mkdir()
-    (stage.tree / EVIDENCE).symlink_to(precious)
+    (stage.tree / FOLDER).symlink_to(precious)
     await stage.run(evidence={"a": b"x"})
     assert (precious / "file").read_text() == "kept"
     assert names_in(precious) == ["file"]
