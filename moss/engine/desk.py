@@ -105,7 +105,7 @@ class Desk:
             batch=batch.id,
             label=batch.label,
             evidence=batch.evidence,
-            policy=Digest(policy_hash(settings)),
+            policy=policy_hash(settings.substrate.policy, settings.evidence, settings.trials, settings.swap),
             base=base,
             cases=tuple(case.id for case in batch.cases),
             guards=tuple(case.id for case in batch.guards),
@@ -131,7 +131,11 @@ class Desk:
         """Stand-ins among coders and upstreams: named wherever the run's results show."""
         settings = self._parts.settings
         names = {wish.coder or settings.role(stage.value).coder for stage in MIND_STAGES}
-        coders = [f"coder {name}" for name in sorted(names) if name in self._parts.coders and self._parts.coders[name].scripted]
+        coders = [
+            f"coder {name}"
+            for name in sorted(names)
+            if name in self._parts.coders and self._parts.coders[name].scripted
+        ]
         models = [f"model {upstream.name}" for upstream in settings.gateway.upstreams if upstream.script is not None]
         return (*coders, *models)
 
@@ -148,7 +152,9 @@ class Desk:
         """Goes on where a run was stopped, ran out of budget or failed. Raises: Refused."""
         run = load(self._store, run_id)
         if run.outcome not in (Outcome.STOPPED, Outcome.OUT_OF_BUDGET, Outcome.FAILED):
-            raise Refused(f"{run_id} cannot be resumed: it " + (f"ended {run.outcome}" if run.outcome else "is going on"))
+            raise Refused(
+                f"{run_id} cannot be resumed: it " + (f"ended {run.outcome}" if run.outcome else "is going on")
+            )
         if run.last is None or run.last.stage in (Stage.SWAP, Stage.SOAK):
             raise Refused(f"{run_id} ended in its swap: start a new run")
         again = run.last.model_copy(update={"epoch": run.last.epoch + 1, "attempt": 1})
@@ -167,7 +173,9 @@ class Desk:
 
     def _refuse_rewind(self, run: Run, to: Stage, number: int) -> None:
         if run.outcome in SWAPPED or run.swap is not None:
-            raise Refused(f"{run.id} has begun its swap and cannot be rewound", mend="start a new run, or moss rollback")
+            raise Refused(
+                f"{run.id} has begun its swap and cannot be rewound", mend="start a new run, or moss rollback"
+            )
         if to not in REWINDABLE:
             raise Refused(f"{to} cannot be rewound to", mend="one of: " + ", ".join(REWINDABLE))
         if to is not Stage.BASELINE and not 1 <= number <= len(run.iterations):
@@ -198,7 +206,11 @@ class Desk:
         if live != run.started.base.image:
             raise Refused(f"the live version is no longer the base of {run.id}: it will end stale")
         enough = consents.arrive(self._parts, run, consent)
-        nxt = Step(stage=Stage.PREFLIGHT, iteration=run.next.iteration, epoch=run.next.epoch) if enough and run.next else None
+        nxt = (
+            Step(stage=Stage.PREFLIGHT, iteration=run.next.iteration, epoch=run.next.epoch)
+            if enough and run.next
+            else None
+        )
         event = Consented(consent=consent, approver=consent.approver, enough=enough, next=nxt)
         return self._append(run, event)
 
@@ -207,7 +219,9 @@ class Desk:
         live = self._parts.target.current().image.digest
         run = load(self._store, run_id) if run_id else self._made_live(live)
         if run.outcome is not Outcome.COMMITTED and not (run.next is not None and run.next.stage is Stage.SOAK):
-            raise Refused(f"{run.id} has nothing to take back: it " + (f"ended {run.outcome}" if run.outcome else "is not live"))
+            raise Refused(
+                f"{run.id} has nothing to take back: it " + (f"ended {run.outcome}" if run.outcome else "is not live")
+            )
         assert run.statement is not None
         if live != run.statement.candidate:
             raise Refused(f"what {run.id} made live is not what runs now", mend="moss status says what runs")

@@ -1,9 +1,10 @@
 """Owns the set of ports that the engine works with. Made once, in `wiring`; never chosen or replaced here."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from moss.config import Settings
+from moss.domain.consent import Verify
 from moss.ports import (
     Boxes,
     Clock,
@@ -22,9 +23,10 @@ from moss.ports import (
 
 @dataclass(frozen=True)
 class Parts:
-    """Everything outside the engine. `coders` by name; `secrets_in` finds secrets in a text (for the diff policy).
+    """Everything outside the engine.
 
-    `redact` takes keys and private data out of a text; it never fails.
+    `coders` by name. `secrets_in` names the kinds of secrets in a text (for the diff policy). `redact` takes keys and
+    private data out of a text; it never fails. `verify` checks a signature (see `domain.consent.Verify`).
     """
 
     settings: Settings
@@ -39,7 +41,8 @@ class Parts:
     evidence: EvidenceSource
     coders: Mapping[str, CodingAgent]
     redact: Callable[[str], str]
-    secrets_in: Callable[[str], bool]
+    secrets_in: Callable[[str], Sequence[str]]
+    verify: Verify
     judges: tuple[Judge, ...] = ()
     notifiers: tuple[Notifier, ...] = ()
     free_bytes: Callable[[], int] = field(default=lambda: 1 << 62)

@@ -6,7 +6,7 @@ a killed one would, only sooner.
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -18,10 +18,12 @@ from moss.engine.aftermath import catch_up, sweep
 from moss.engine.controller import Controller
 from moss.engine.curator import Curator
 from moss.engine.desk import Desk, Wish
+from moss.engine.journal import load
 from moss.engine.offload import offload
 from moss.engine.outbox import Outbox
 from moss.engine.parts import Parts
 from moss.errors import MossError, Refused
+from moss.ports import RunRow
 
 log = structlog.get_logger()
 
@@ -102,17 +104,19 @@ class Serve:
             return
         day = self.parts.clock.now() - timedelta(days=1)
         recent = [row for row in self.parts.store.runs(limit=1000) if row.started >= day]
-        if any(row.outcome is None for row in recent) or self._spent(recent) >= (policy.daily_money_usd or float("inf")):
+        if any(row.outcome is None for row in recent) or self._spent(recent) >= (
+            policy.daily_money_usd or float("inf")
+        ):
             return
         oldest = self.curator.oldest_sealed()
         if oldest is not None:
             with contextlib.suppress(Refused):
                 self.desk.start(oldest.id, Wish(by="policy"))
 
-    def _spent(self, rows: list["RunRow"]) -> float:
-        from moss.engine.journal import load
-
-        return sum(load(self.parts.store, row.id).spent.money_usd for row in rows if row.outcome is not Outcome.REJECTED)
+    def _spent(self, rows: Sequence[RunRow]) -> float:
+        return sum(
+            load(self.parts.store, row.id).spent.money_usd for row in rows if row.outcome is not Outcome.REJECTED
+        )
 
     async def _deliver(self) -> None:
         await offload(self.outbox.deliver_due)

@@ -154,7 +154,9 @@ class Swapper:
         if answer.error is not None:
             return PhaseResult(ok=False, because=f"no answer to the canary: {answer.error}")
         if answer.status != 200 or canary.contains not in answer.text:
-            return PhaseResult(ok=False, because=f"the canary was answered with status {answer.status}, not as expected")
+            return PhaseResult(
+                ok=False, because=f"the canary was answered with status {answer.status}, not as expected"
+            )
         return PhaseResult(ok=True)
 
     async def _release(self, run: Run, swap: Swap) -> PhaseResult:

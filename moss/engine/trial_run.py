@@ -119,8 +119,8 @@ class TrialRun:
         before = len(await offload(self._parts.gateway.record, asked.key))
         answer = await self._send(place, session, asked.case.turn.user)
         exchanges = tuple((await offload(self._parts.gateway.record, asked.key))[before:])
-        turn = await offload(_last_turn, self._parts, state, session, len(asked.case.earlier) + 1)
-        return _Seen(answer, turn, exchanges, await self._files(asked, box), None)
+        seen: Turn | None = await offload(_last_turn, self._parts, state, session, len(asked.case.earlier) + 1)
+        return _Seen(answer, seen, exchanges, await self._files(asked, box), None)
 
     async def _send(self, place: Place, session: str, message: str) -> Answer:
         return await offload(self._parts.turns.send, place, session, message, self._parts.settings.turn.seconds)

@@ -1,0 +1,219 @@
+"""Owns the stages with a mind: locate, plan, plan review, implement, code review. Each is one call of a coding agent.
+
+Never takes an agent's word for its edits: the tree is diffed, checked by the policy and re-applied on a clean tree.
+Invariant: a step's work tree is made once, in one rename; a step that is performed again finds it as it was left.
+"""
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from moss.config import RoleSettings
+from moss.domain.batch import Batch
+from moss.domain.events import (
+    CodeReviewResult,
+    ImplementResult,
+    LocateResult,
+    PlanResult,
+    PlanReviewResult,
+    Result,
+    Stage,
+)
+from moss.domain.frozen import Frozen
+from moss.domain.ids import CommitId
+from moss.domain.literals import absent_from, expected_literals
+from moss.domain.machine import Do, Done
+from moss.domain.patch import Patch
+from moss.domain.policy import check_patch
+from moss.domain.results import CodeReview, Implemented, Located, Plan, PlanReview
+from moss.domain.run import Iteration, Run
+from moss.engine.coding import CoderOutcome, CodingRunner
+from moss.engine.evaluate import lessons_of
+from moss.engine.offload import offload
+from moss.engine.parts import Parts
+from moss.engine.places import step_folder
+from moss.errors import Refused, UserError
+from moss.ports import CoderRole, CoderTask, CodingAgent
+from moss.prompts import Parts as PromptParts
+from moss.prompts import Prompt, evidence_files, render, schema_of
+
+
+@dataclass(frozen=True, slots=True)
+class _Mind:
+    """What a stage's agent may do, and the form of its answer."""
+
+    role: CoderRole
+    result: type[Frozen]
+
+
+MINDS: Mapping[Stage, _Mind] = {
+    Stage.LOCATE: _Mind(CoderRole.PLANNER, Located),
+    Stage.PLAN: _Mind(CoderRole.PLANNER, Plan),
+    Stage.PLAN_REVIEW: _Mind(CoderRole.REVIEWER, PlanReview),
+    Stage.IMPLEMENT: _Mind(CoderRole.EDITOR, Implemented),
+    Stage.CODE_REVIEW: _Mind(CoderRole.REVIEWER, CodeReview),
+}
+
+
+class Minds:
+    """Performs the stages with a mind."""
+
+    def __init__(self, parts: Parts, runner: CodingRunner) -> None:
+        self._parts, self._runner = parts, runner
+
+    async def perform(self, run: Run, do: Do, batch: Batch) -> Done:
+        """One call. Raises: CoderError, ModelError, BoxError, GatewayError, NoSpace, StoreError."""
+        iteration = run.iterations[-1]
+        start = starts_from(iteration, do.step.stage)
+        tree = step_folder(self._parts.settings.home, run.id, do.key) / "tree"
+        await offload(self._lay_out, start, tree)
+        prompt = render(do.step.stage.value, await self._prompt_parts(run, do, batch))
+        outcome = await self._call(run, do, prompt, tree, batch)
+        answer = MINDS[do.step.stage].result.model_validate(outcome.checked())
+        result = await self._result(run, do, answer, start, tree, batch)
+        await offload(shutil.rmtree, tree.parent, ignore_errors=True)
+        return Done(result, outcome.spent, prompt=prompt.hash)
+
+    def _lay_out(self, commit: CommitId, tree: Path) -> None:
+        """The tree of `commit`, unless an earlier performance of this step left it: the agent may have worked in it."""
+        if tree.exists():
+            return
+        half = tree.with_name("tree.half")
+        half.parent.mkdir(parents=True, exist_ok=True)
+        self._parts.source.export(commit, half)
+        half.rename(tree)
+
+    async def _call(self, run: Run, do: Do, prompt: Prompt, tree: Path, batch: Batch) -> CoderOutcome:
+        mind, role = MINDS[do.step.stage], self._role(run, do.step.stage)
+        task = CoderTask(
+            key=do.key,
+            role=mind.role,
+            stage=do.step.stage.value,
+            iteration=do.step.iteration,
+            round=do.step.round,
+            prompt=prompt.text,
+            schema=schema_of(do.step.stage.value),
+            model=role.model,
+        )
+        return await self._runner.run(task, self._agent(role), tree, role, run.id, evidence_files(batch))
+
+    def _role(self, run: Run, stage: Stage) -> RoleSettings:
+        role = self._parts.settings.role(stage.value)
+        return role.model_copy(update={"coder": run.started.coder}) if run.started.coder else role
+
+    def _agent(self, role: RoleSettings) -> CodingAgent:
+        agent = self._parts.coders.get(role.coder)
+        if agent is None:
+            known = ", ".join(sorted(self._parts.coders))
+            raise UserError(f"there is no coding agent {role.coder}", where="moss.toml roles", mend=f"one of: {known}")
+        return agent
+
+    # ------------------------------------------------------------------ what an answer means
+
+    async def _result(self, run: Run, do: Do, answer: Frozen, start: CommitId, tree: Path, batch: Batch) -> Result:
+        match answer:
+            case Located():
+                return LocateResult(located=answer)
+            case Plan():
+                return PlanResult(plan=answer)
+            case PlanReview():
+                return PlanReviewResult(review=answer)
+            case CodeReview():
+                return CodeReviewResult(review=answer)
+            case Implemented():
+                return await self._implemented(run, do, answer, start, tree, batch)
+            case _:
+                raise TypeError(f"{type(answer).__name__} is no stage's answer")
+
+    async def _implemented(
+        self, run: Run, do: Do, answer: Implemented, start: CommitId, tree: Path, batch: Batch
+    ) -> ImplementResult:
+        """The diff, checked and committed; what the policy refuses is in `breaches` and goes back as feedback."""
+        source, base = self._parts.source, run.started.base.commit
+        patch: Patch = await offload(source.diff, start, tree)
+        if not patch.files:
+            return ImplementResult(commit=None, summary=answer.summary, breaches=("nothing was changed",))
+        literals = await offload(self._answers, base, batch, tree.with_name("base"))
+        breaches = await offload(self._breaches, patch, literals)
+        if breaches:
+            return ImplementResult(commit=None, summary=answer.summary, breaches=breaches)
+        try:
+            commit = await offload(source.commit, patch, f"moss {do.key}: {answer.summary[:200]}", do.key)
+            whole: Patch = await offload(source.patch_between, base, commit)
+        except Refused as error:
+            return ImplementResult(commit=None, summary=answer.summary, breaches=(str(error),))
+        # Checked against the base as well: two harmless rounds may add up to a breach.
+        if breaches := await offload(self._breaches, whole, literals):
+            return ImplementResult(commit=None, summary=answer.summary, breaches=breaches)
+        return ImplementResult(
+            commit=commit,
+            diff=await offload(self._parts.store.put, whole.text, "diff", run.id),
+            files=len(whole.files),
+            added=sum(change.added for change in whole.files),
+            removed=sum(change.removed for change in whole.files),
+            summary=answer.summary,
+        )
+
+    def _answers(self, base: CommitId, batch: Batch, scratch: Path) -> tuple[str, ...]:
+        """The batch's expected answers that the base does not hold: only those can have been copied in."""
+        self._parts.source.export(base, scratch)
+        texts = (_text(path) for path in scratch.rglob("*") if path.is_file() and not path.is_symlink())
+        return absent_from(expected_literals(batch), texts)
+
+    def _breaches(self, patch: Patch, literals: tuple[str, ...]) -> tuple[str, ...]:
+        policy = self._parts.settings.substrate.policy
+        found = check_patch(patch, policy, literals, self._parts.secrets_in)
+        return tuple(breach.says for breach in found)[:20]
+
+    async def _prompt_parts(self, run: Run, do: Do, batch: Batch) -> PromptParts:
+        """What the prompt is filled with: all of it outside text, fenced as data by the prompts."""
+        iteration, substrate = run.iterations[-1], self._parts.settings.substrate
+        diff = await offload(self._parts.store.get, iteration.diff) if iteration.diff else None
+        return PromptParts(
+            substrate=substrate.name,
+            policy=substrate.policy,
+            batch=batch,
+            iteration=do.step.iteration,
+            round=do.step.round,
+            components=substrate.components,
+            suspects=iteration.located.suspects if iteration.located else (),
+            plan=iteration.plan,
+            diff=diff or b"",
+            lessons=lessons_of(run),
+            feedback=feedback_of(run, do.step.stage),
+        )
+
+
+def starts_from(iteration: Iteration, stage: Stage) -> CommitId:
+    """The commit a stage works on: the rounds' own work where there is some, else where the iteration began."""
+    if stage in (Stage.IMPLEMENT, Stage.CODE_REVIEW):
+        return iteration.work or iteration.start
+    return iteration.start
+
+
+def feedback_of(run: Run, stage: Stage) -> tuple[str, ...]:
+    """What the round or the iteration before was told: reviews, policy breaches, the verdict's lines."""
+    iteration = run.iterations[-1]
+    lines: list[str] = []
+    earlier = run.iterations[-2] if len(run.iterations) > 1 else None
+    if earlier is not None and earlier.verdict is not None:
+        lines += earlier.verdict.feedback
+    if stage is Stage.PLAN and iteration.plan_review is not None:
+        lines += _said(iteration.plan_review)
+    if stage is Stage.IMPLEMENT:
+        lines += iteration.breaches
+        if iteration.code_review is not None:
+            lines += _said(iteration.code_review)
+    return tuple(lines)
+
+
+def _said(review: PlanReview | CodeReview) -> list[str]:
+    findings = [f"{finding.severity} {finding.where}: {finding.reason}" for finding in review.findings]
+    return [line for line in (review.reason, *findings) if line]
+
+
+def _text(path: Path) -> str:
+    """The start of a source file; what a coding agent copies answers from is no larger."""
+    with path.open("rb") as file:
+        return file.read(1 << 20).decode("utf-8", "replace")

@@ -1,0 +1,278 @@
+"""Owns the choice of adapters: the only place that turns settings into parts. Never does the work of one.
+
+The environment is read here, once. Heavy modules are imported in the function that needs them, so that `moss --help`
+and `moss status` start fast. Invariant: every secret is resolved from its reference at the last moment and handed
+only to the part that needs it.
+"""
+
+import os
+import secrets
+import shutil
+import socket
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+
+from moss.config import ExecTurn, HttpTurn, OpenAiTurn, Settings
+from moss.domain.detect import Detectors
+from moss.domain.ids import CommitId, Digest, Key, RunId
+from moss.domain.redact import Redactor
+from moss.domain.secrets import spans
+from moss.engine.parts import Parts
+from moss.ports import (
+    Boxes,
+    Clock,
+    CodingAgent,
+    EvidenceSource,
+    GatewayMode,
+    Grant,
+    ImageBuilder,
+    Judge,
+    LiveTarget,
+    Notifier,
+    Source,
+    Store,
+    TurnDriver,
+)
+from moss.settings import resolve
+
+LIVE_KEY = Key("live")
+"""the gateway account of the live agent"""
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+
+@dataclass(frozen=True)
+class Wiring:
+    """The parts of one home, each made when it is first asked for. `env` is this process's environment."""
+
+    settings: Settings
+    env: Mapping[str, str]
+    clock: Clock = SystemClock()
+
+    @property
+    def home(self) -> Path:
+        return self.settings.home
+
+    @cached_property
+    def store(self) -> Store:
+        from moss.adapters.stores.sql import SqlStore
+
+        self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return SqlStore.open(self.home, self.clock)
+
+    @cached_property
+    def redactor(self) -> Redactor:
+        return Redactor(salt_of(self.home), self.settings.evidence.redact)
+
+    @cached_property
+    def detectors(self) -> Detectors:
+        return Detectors(self.settings.evidence.builtin, self.settings.evidence.rules)
+
+    @cached_property
+    def boxes(self) -> Boxes:
+        from moss.adapters.boxes.process import ProcessBoxes
+
+        return ProcessBoxes(self.home, self.settings.boxes, self._tree, self.settings.retention.free_bytes)
+
+    def _tree(self, digest: Digest) -> Path:
+        from moss.adapters.builders.checkout import tree_of
+
+        return tree_of(self.home, digest)
+
+    @cached_property
+    def builder(self) -> ImageBuilder:
+        from moss.adapters.builders.checkout import CheckoutBuilder
+
+        return CheckoutBuilder(self.home, self.settings.build, self.boxes, self.settings.retention.free_bytes)
+
+    @cached_property
+    def source(self) -> Source:
+        from moss.adapters.source.git import GitSource
+
+        substrate = self.settings.substrate
+        return GitSource(self.home, self.settings.path(substrate.source), substrate.name)
+
+    @cached_property
+    def gateway(self) -> "HttpGateway":
+        from moss.gateway.client import HttpGateway
+
+        return HttpGateway(self.home)
+
+    @cached_property
+    def turns(self) -> TurnDriver:
+        from moss.adapters.turns.exec import ExecDriver
+        from moss.adapters.turns.http import HttpDriver
+        from moss.adapters.turns.openai import OpenAiDriver
+
+        turn, health = self.settings.turn, self.settings.health
+        match turn:
+            case OpenAiTurn():
+                return OpenAiDriver(turn, resolve(turn.key, self.env) if turn.key else None, health)
+            case HttpTurn():
+                return HttpDriver(turn, resolve(turn.key, self.env) if turn.key else None, health)
+            case ExecTurn():
+                return ExecDriver(turn, None, health, self.boxes)
+
+    @cached_property
+    def evidence(self) -> EvidenceSource:
+        from moss.adapters.evidence.jsonl import JsonlSource
+
+        return JsonlSource(self.settings.evidence.source, self.redactor)
+
+    @cached_property
+    def target(self) -> LiveTarget:
+        from moss.adapters.targets.process import ProcessTarget
+
+        return ProcessTarget(self.home, self.settings, self.turns, self.builder, self.live_access)
+
+    def live_access(self) -> tuple[str, str]:
+        """The gateway's URL and the live agent's own token. Raises: GatewayDown."""
+        from moss.ports import BoxRole
+
+        upstreams = tuple(upstream.name for upstream in self.settings.gateway.upstreams)
+        grant = Grant(LIVE_KEY, RunId("live"), "live", GatewayMode.RECORD, upstreams, seconds=None)
+        return self.gateway.url(BoxRole.TRIAL), self.gateway.open(grant)
+
+    @cached_property
+    def coders(self) -> Mapping[str, CodingAgent]:
+        from moss.adapters.coders.scripted import ScriptedCoder
+
+        scripts = [role.script for role in self.settings.roles.values() if role.coder == "scripted" and role.script]
+        return {"scripted": ScriptedCoder(self.settings.path(scripts[0]))} if scripts else {}
+
+    @cached_property
+    def judges(self) -> tuple[Judge, ...]:
+        from moss.adapters.judges.scripted import ScriptedJudge
+
+        return tuple(
+            ScriptedJudge(juror.name, self.settings.path(juror.script))
+            for juror in self.settings.jurors
+            if juror.script is not None
+        )
+
+    @cached_property
+    def notifiers(self) -> tuple[Notifier, ...]:
+        from moss.adapters.notify.webhook import Webhook
+
+        return tuple(
+            Webhook(hook.url, resolve(hook.secret, self.env).encode(), self.clock) for hook in self.settings.notify
+        )
+
+    @cached_property
+    def parts(self) -> Parts:
+        return Parts(
+            settings=self.settings,
+            clock=self.clock,
+            store=self.store,
+            source=self.source,
+            builder=self.builder,
+            boxes=self.boxes,
+            target=self.target,
+            gateway=self.gateway,
+            turns=self.turns,
+            evidence=self.evidence,
+            coders=self.coders,
+            redact=self.redactor.clean,
+            secrets_in=lambda text: sorted({str(span.kind) for span in spans(text)}),
+            judges=self.judges,
+            notifiers=self.notifiers,
+            free_bytes=lambda: shutil.disk_usage(self.home).free,
+        )
+
+    # ------------------------------------------------------------------ what the engine is made of
+
+    @cached_property
+    def desk(self) -> "Desk":
+        from moss.engine.desk import Desk
+
+        return Desk(self.parts)
+
+    @cached_property
+    def curator(self) -> "Curator":
+        from moss.engine.curator import Curator
+
+        return Curator(self.parts, self.detectors)
+
+    @cached_property
+    def controller(self) -> "Controller":
+        from moss.engine.build import Building
+        from moss.engine.coding import CodingRunner
+        from moss.engine.controller import Controller
+        from moss.engine.perform import Performer
+        from moss.engine.preflight import Preflight
+        from moss.engine.soak import Soak
+        from moss.engine.stages import Minds
+        from moss.engine.swapper import Swapper
+        from moss.engine.trial_run import TrialRun
+        from moss.engine.trials import Trials
+
+        parts = self.parts
+        upstreams = tuple(upstream.name for upstream in self.settings.gateway.upstreams)
+        runner = CodingRunner(self.boxes, self.gateway, self.store, self.clock, self.redactor.clean, upstreams)
+        performer = Performer(
+            parts,
+            Minds(parts, runner),
+            Building(parts),
+            Trials(parts, TrialRun(parts, self.detectors)),
+            Preflight(parts),
+            Swapper(parts),
+            Soak(parts),
+        )
+        return Controller(parts, performer, owner_name())
+
+    def keep_alive(self) -> None:
+        """The gateway and the live agent's supervisor and hold proxy run; silent where they do."""
+        from moss.gateway.launch import start
+
+        start(self.home, gateway_config(self.settings), self.env)
+        self.target.keep_alive()  # type: ignore[attr-defined]
+
+
+def owner_name() -> str:
+    """This process, as claims name it."""
+    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+
+
+def salt_of(home: Path) -> bytes:
+    """The home's own salt of redaction placeholders: made once, 0600."""
+    path = home / "salt"
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return path.read_bytes()
+    with os.fdopen(handle, "wb") as file:
+        file.write(secrets.token_bytes(32))
+    return path.read_bytes()
+
+
+def gateway_config(settings: Settings) -> "GatewayConfig":
+    """What the gateway's process is told."""
+    from moss.gateway.config import GatewayConfig
+
+    gateway = settings.gateway
+    upstreams = tuple(
+        upstream.model_copy(update={"script": settings.path(upstream.script).resolve()})
+        if upstream.script
+        else upstream
+        for upstream in gateway.upstreams
+    )
+    return GatewayConfig(
+        host=gateway.host,
+        port=gateway.port,
+        upstreams=upstreams,
+        volatile=gateway.volatile,
+        artifacts=(settings.home / "artifacts").resolve(),
+    )
