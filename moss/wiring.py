@@ -37,6 +37,7 @@ from moss.ports import (
     Store,
     TurnDriver,
 )
+from moss.keys import verify
 from moss.settings import resolve
 
 LIVE_KEY = Key("live")
@@ -186,6 +187,7 @@ class Wiring:
             coders=self.coders,
             redact=self.redactor.clean,
             secrets_in=lambda text: sorted({str(span.kind) for span in spans(text)}),
+            verify=verify,
             judges=self.judges,
             notifiers=self.notifiers,
             free_bytes=lambda: shutil.disk_usage(self.home).free,

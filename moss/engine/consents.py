@@ -5,6 +5,7 @@ What makes one good is `domain.consent`; who is trusted comes from the settings 
 
 from moss.domain.consent import Consent, Terms, Trusted, still_approved
 from moss.domain.consent import refusal as refusal_of
+from moss.domain.ids import ApproverName
 from moss.domain.run import Run
 from moss.engine.parts import Parts
 from moss.errors import Refused
@@ -13,12 +14,13 @@ from moss.errors import Refused
 def terms(parts: Parts, run: Run) -> Terms:
     """What a consent to this run must meet."""
     assert run.statement is not None
-    approvers = tuple(Trusted(one.name, one.public_key, one.revoked) for one in parts.settings.consent.approvers)
+    listed = parts.settings.consent.approvers
+    approvers = tuple(Trusted(ApproverName(one.name), one.public_key, one.revoked) for one in listed)
     return Terms(run.statement, approvers, run.started.approvals, parts.verify)
 
 
 def arrive(parts: Parts, run: Run, consent: Consent) -> bool:
-    """Whether with this consent there are enough. Raises: Refused with the one sentence that says why it is not good."""
+    """Whether with this consent there are enough. Raises: Refused with the sentence that says why it is not good."""
     now, wanted = parts.clock.now(), terms(parts, run)
     used = [one.id for one in run.consents]
     if (no := refusal_of(consent, wanted, now, used)) is not None:

@@ -131,11 +131,8 @@ class Desk:
         """Stand-ins among coders and upstreams: named wherever the run's results show."""
         settings = self._parts.settings
         names = {wish.coder or settings.role(stage.value).coder for stage in MIND_STAGES}
-        coders = [
-            f"coder {name}"
-            for name in sorted(names)
-            if name in self._parts.coders and self._parts.coders[name].scripted
-        ]
+        agents = {name: self._parts.coders.get(name) for name in sorted(names)}
+        coders = [f"coder {name}" for name, agent in agents.items() if agent is not None and agent.scripted]
         models = [f"model {upstream.name}" for upstream in settings.gateway.upstreams if upstream.script is not None]
         return (*coders, *models)
 
@@ -152,9 +149,7 @@ class Desk:
         """Goes on where a run was stopped, ran out of budget or failed. Raises: Refused."""
         run = load(self._store, run_id)
         if run.outcome not in (Outcome.STOPPED, Outcome.OUT_OF_BUDGET, Outcome.FAILED):
-            raise Refused(
-                f"{run_id} cannot be resumed: it " + (f"ended {run.outcome}" if run.outcome else "is going on")
-            )
+            raise Refused(f"{run_id} cannot be resumed: it {_state(run)}")
         if run.last is None or run.last.stage in (Stage.SWAP, Stage.SOAK):
             raise Refused(f"{run_id} ended in its swap: start a new run")
         again = run.last.model_copy(update={"epoch": run.last.epoch + 1, "attempt": 1})
@@ -173,9 +168,7 @@ class Desk:
 
     def _refuse_rewind(self, run: Run, to: Stage, number: int) -> None:
         if run.outcome in SWAPPED or run.swap is not None:
-            raise Refused(
-                f"{run.id} has begun its swap and cannot be rewound", mend="start a new run, or moss rollback"
-            )
+            raise Refused(f"{run.id} has begun its swap", mend="start a new run, or moss rollback")
         if to not in REWINDABLE:
             raise Refused(f"{to} cannot be rewound to", mend="one of: " + ", ".join(REWINDABLE))
         if to is not Stage.BASELINE and not 1 <= number <= len(run.iterations):
@@ -193,8 +186,7 @@ class Desk:
     def _waiting(self, run_id: RunId) -> Run:
         run = load(self._store, run_id)
         if run.outcome is not None or run.next is None or run.next.stage is not Stage.CONSENT:
-            state = f"ended {run.outcome}" if run.outcome else f"is at {run.next.stage if run.next else '?'}"
-            raise Refused(f"{run_id} does not wait for consent: it {state}")
+            raise Refused(f"{run_id} does not wait for consent: it {_state(run)}")
         return run
 
     # ------------------------------------------------------------------ consent, undo, brake
@@ -206,12 +198,10 @@ class Desk:
         if live != run.started.base.image:
             raise Refused(f"the live version is no longer the base of {run.id}: it will end stale")
         enough = consents.arrive(self._parts, run, consent)
-        nxt = (
-            Step(stage=Stage.PREFLIGHT, iteration=run.next.iteration, epoch=run.next.epoch)
-            if enough and run.next
-            else None
-        )
-        event = Consented(consent=consent, approver=consent.approver, enough=enough, next=nxt)
+        assert run.next is not None
+        preflight = Step(stage=Stage.PREFLIGHT, iteration=run.next.iteration, epoch=run.next.epoch)
+        following = preflight if enough else None
+        event = Consented(consent=consent, approver=consent.approver, enough=enough, next=following)
         return self._append(run, event)
 
     def rollback(self, run_id: RunId | None, by: str, because: str) -> Run:
@@ -219,9 +209,7 @@ class Desk:
         live = self._parts.target.current().image.digest
         run = load(self._store, run_id) if run_id else self._made_live(live)
         if run.outcome is not Outcome.COMMITTED and not (run.next is not None and run.next.stage is Stage.SOAK):
-            raise Refused(
-                f"{run.id} has nothing to take back: it " + (f"ended {run.outcome}" if run.outcome else "is not live")
-            )
+            raise Refused(f"{run.id} has nothing to take back: it {_state(run)}")
         assert run.statement is not None
         if live != run.statement.candidate:
             raise Refused(f"what {run.id} made live is not what runs now", mend="moss status says what runs")
@@ -254,6 +242,13 @@ class Desk:
             return append(self._store, run, event, at, None)
         except SeqTaken as error:
             raise Refused(f"{run.id} moved meanwhile: {error}", mend="try again") from None
+
+
+def _state(run: Run) -> str:
+    """Where a run is, as words after "it"."""
+    if run.outcome is not None:
+        return f"ended {run.outcome}"
+    return f"is at {run.next.stage}" if run.next is not None else "has nothing to do"
 
 
 def _first_reserve(event: Started) -> Spend:

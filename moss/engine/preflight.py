@@ -1,4 +1,7 @@
-"""Owns the preflight: the candidate on a copy of the live state, in a box, before any downtime. Touches nothing live."""
+"""Owns the preflight: the candidate on a copy of the live state, in a box, before any downtime.
+
+Touches nothing live. Invariant: nothing of it is left, however it ends.
+"""
 
 import asyncio
 import shutil

@@ -12,7 +12,6 @@ from datetime import timedelta
 
 import structlog
 
-from moss.domain.events import Outcome
 from moss.domain.ids import RunId
 from moss.engine.aftermath import catch_up, sweep
 from moss.engine.controller import Controller
@@ -104,9 +103,9 @@ class Serve:
             return
         day = self.parts.clock.now() - timedelta(days=1)
         recent = [row for row in self.parts.store.runs(limit=1000) if row.started >= day]
-        if any(row.outcome is None for row in recent) or self._spent(recent) >= (
-            policy.daily_money_usd or float("inf")
-        ):
+        if any(row.outcome is None for row in recent):
+            return
+        if policy.daily_money_usd is not None and self._spent(recent) >= policy.daily_money_usd:
             return
         oldest = self.curator.oldest_sealed()
         if oldest is not None:
@@ -114,9 +113,7 @@ class Serve:
                 self.desk.start(oldest.id, Wish(by="policy"))
 
     def _spent(self, rows: Sequence[RunRow]) -> float:
-        return sum(
-            load(self.parts.store, row.id).spent.money_usd for row in rows if row.outcome is not Outcome.REJECTED
-        )
+        return sum(load(self.parts.store, row.id).spent.money_usd for row in rows)
 
     async def _deliver(self) -> None:
         await offload(self.outbox.deliver_due)

@@ -19,7 +19,7 @@ class Soak:
         self._parts = parts
 
     async def look(self, run: Run) -> SoakLook:
-        """One look. At the end of the soak the branch `moss/live` moves (idempotent). Raises: TargetDown, StoreError."""
+        """One look. At the end of the soak the branch `moss/live` moves. Raises: TargetDown, StoreError."""
         parts = self._parts
         probe = await offload(parts.target.probe)
         if probe.readiness is Readiness.FAILED:
