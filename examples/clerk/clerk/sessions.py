@@ -1,7 +1,7 @@
 """Owns the conversations: one file a session, one turn a line, in MOSS's neutral evidence format (version 1).
 
-Never changes a line that was written. Invariant: a turn is on the disk before its answer is sent; a last line
-that a crash tore was never answered, and is cut off before the next one is written.
+Lines are compact JSON, never changed once written. Invariant: a turn is on the disk before its answer is sent;
+a last line that a crash tore was never answered, and is cut off before the next one is written.
 """
 
 import json
@@ -73,7 +73,8 @@ class Sessions:
         """Writes a turn for good."""
         path = self._path(turn.session)
         new = not path.exists()
-        line = json.dumps({"v": 1, **_without_nulls(asdict(turn))}, ensure_ascii=False) + "\n"
+        whole = {"v": 1, **_without_nulls(asdict(turn))}
+        line = json.dumps(whole, ensure_ascii=False, separators=(",", ":")) + "\n"
         with path.open("ab+") as file:
             _cut_torn_line(file)
             file.write(line.encode("utf-8", "replace"))

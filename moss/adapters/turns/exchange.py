@@ -103,6 +103,8 @@ def _talk(connection: http.client.HTTPConnection, request: Request, deadline: De
     deadline.watch(connection.sock)
     connection.request(request.method, request.path, request.body, dict(request.headers))
     answer = connection.getresponse()
+    if deadline.passed:  # its head was cut short by us
+        raise TimeoutError
     parts, size = [], 0
     try:
         while size <= BODY and (part := answer.read1(1 << 16)):
