@@ -37,7 +37,7 @@ def boxes(home: Path) -> Iterator[ProcessBoxes]:
     yield boxes
     for box in boxes.list():
         boxes.remove(box.key)
-    assert left(home) == []
+    until(lambda: left(home) == [])
 
 
 def left(home: Path) -> list[int]:
@@ -96,7 +96,7 @@ def test_no_process_outlives_the_box(boxes: ProcessBoxes, home: Path, name: str)
     assert end is not None
     assert end.code == 0
     until(lambda: not sleepers(before))
-    assert left(home) == []
+    until(lambda: left(home) == [])
 
 
 def sleepers(before: set[int]) -> list[int]:
@@ -121,7 +121,7 @@ def test_a_fork_bomb_is_ended_before_it_is_large(boxes: ProcessBoxes, home: Path
     end = boxes.wait(box, SECONDS)
     assert end is not None
     assert (end.code, end.reason) == (137, ExitReason.PIDS)
-    assert left(home) == []
+    until(lambda: left(home) == [])
 
 
 def test_memory_is_that_of_the_whole_tree(boxes: ProcessBoxes) -> None:
