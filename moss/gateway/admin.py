@@ -16,7 +16,7 @@ from moss.domain.evidence import Exchange
 from moss.domain.frozen import Frozen
 from moss.domain.ids import Key, RunId
 from moss.gateway import recording
-from moss.gateway.ledger import Ledger
+from moss.gateway.ledger import LIVE_KEY, Ledger
 from moss.gateway.records import Records
 from moss.gateway.switchboard import Switchboard
 from moss.gateway.tokens import GRANT, admin_token
@@ -118,6 +118,7 @@ class Admin:
 
     async def _live_record(self, body: bytes) -> web.Response:
         between = Between.model_validate_json(body)
+        await self._board.quiet(LIVE_KEY, end=False)
         return _lines(self._records.live_between(between.since, between.until))
 
     async def _reload(self, body: bytes) -> web.Response:

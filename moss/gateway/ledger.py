@@ -4,7 +4,7 @@ Invariant: for each limit of a grant, spent + held <= limit, at every moment and
 gateway left counts as spent in full: the call went out, nobody knows what it cost.
 
 Money and tokens belong to a key over all its attempts; requests, faults and divergence to one attempt.
-One thread, one connection: each method is one transaction.
+One connection, used by one thread at a time: each method is one transaction.
 """
 
 import sqlite3
@@ -100,7 +100,7 @@ class Ledger:
     """The accounts of all grants."""
 
     def __init__(self, path: Path | str) -> None:
-        self._db = sqlite3.connect(path, isolation_level=None)
+        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         # NORMAL in WAL mode survives a kill of this process; a power cut may lose the last calls' figures, never more
         self._db.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA busy_timeout=5000;")
         self._db.executescript(SCHEMA)

@@ -1,7 +1,7 @@
 """Owns the form of a recording and how one is spoken again.
 
-A recording is JSON lines, one `Exchange` a line, in the order in which the requests were begun. The record of a grant
-has the same form, so a failing turn's exchanges become a recording by `dump`. Invariant: `load(dump(x)) == x`.
+A recording is JSON lines, one `Exchange` a line, numbered by `ordinal` from 1 in the order in which the requests were
+begun. The record of a grant has the same form, so a failing turn's exchanges become a recording by `dump`. Invariant: `load(dump(x)) == x`.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -29,7 +29,7 @@ def joined(turns: Iterable[Sequence[Exchange]]) -> tuple[Exchange, ...]:
 
 def load(data: bytes) -> tuple[Exchange, ...]:
     """Raises: UserError naming the first line that is no exchange."""
-    return tuple(sorted(_lines(data), key=lambda exchange: exchange.ordinal))
+    return tuple(_lines(data))
 
 
 def load_whole_lines(data: bytes) -> tuple[Exchange, ...]:

@@ -82,7 +82,8 @@ class Records:
     @staticmethod
     def _read(path: Path) -> Sequence[Exchange]:
         try:
-            return recording.load_whole_lines(path.read_bytes())
+            found = recording.load_whole_lines(path.read_bytes())
+            return sorted(found, key=lambda exchange: exchange.ordinal)
         except FileNotFoundError:
             return ()
 

@@ -1,9 +1,8 @@
 """A real gateway on a free port, in this process's loop or as a process, and small clients for it."""
 
-import asyncio
 import http.client
 import json
-import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,9 +17,8 @@ from moss.domain.frozen import sha256
 from moss.domain.ids import Digest, Key, RunId
 from moss.gateway.client import HttpGateway
 from moss.gateway.config import GatewayConfig
-from moss.gateway.home import GatewayHome
-from moss.gateway.running import Gateway
 from moss.ports import GatewayMode, Grant
+from moss.testing.serving import gateway_thread
 
 
 @dataclass
@@ -51,7 +49,7 @@ class Running:
 
     home: Path
     control: HttpGateway
-    clock: list[timedelta]
+    late: list[timedelta]
     artifacts: Path
 
     @property
@@ -107,43 +105,21 @@ def gateway(
     """A gateway of `home` for the block's time."""
     artifacts = home / "artifacts"
     artifacts.mkdir(parents=True, exist_ok=True)
-    told = GatewayConfig(artifacts=artifacts, **config)
-    clock = [timedelta()]
-    ready, done = threading.Event(), asyncio.Event()
-    loops: list[asyncio.AbstractEventLoop] = []
-    failed: list[BaseException] = []
+    told, late = GatewayConfig(artifacts=artifacts, **config), [timedelta()]
 
-    async def run() -> None:
-        running = Gateway(GatewayHome(home), told, environ or {}, redact, lambda: datetime.now(UTC) + clock[0])
-        try:
-            await running.start()
-            loops.append(asyncio.get_running_loop())
-            ready.set()
-            await done.wait()
-        finally:
-            await running.close()
+    def now() -> datetime:
+        return datetime.now(UTC) + late[0]
 
-    def work() -> None:
-        try:
-            asyncio.run(run())
-        except BaseException as error:
-            failed.append(error)
-            ready.set()
+    with gateway_thread(home, told, redact=redact, environ=environ or {}, now=now) as control:
+        yield Running(home, control, late, artifacts)
 
-    thread = threading.Thread(target=work)
-    thread.start()
-    try:
-        assert ready.wait(10)
-        if failed:
-            raise failed[0]
-        yield Running(home, HttpGateway(home), clock, artifacts)
-    finally:
-        if loops and not loops[0].is_closed():
-            loops[0].call_soon_threadsafe(done.set)
-        thread.join(20)
-        assert not thread.is_alive()
-    if failed:
-        raise failed[0]
+
+def until(holds: Callable[[], object], seconds: float = 10.0) -> None:
+    """Waits for a condition."""
+    ends = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < ends, "it never came to hold"
+        time.sleep(0.005)
 
 
 @pytest.fixture
