@@ -6,7 +6,6 @@ its output from the start, and nothing is paid twice; what was spent is in the o
 """
 
 import json
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -28,6 +27,7 @@ from moss.errors import (
     MossError,
     Refused,
 )
+from moss.files import remove_tree
 from moss.ports import (
     Box,
     Boxes,
@@ -92,7 +92,7 @@ class _Job:
     agent: CodingAgent
     role: RoleSettings
     run: RunId
-    work: Path
+    tree: Path
     token: str
 
 
@@ -138,23 +138,22 @@ class CodingRunner:
         run: RunId,
         evidence: Mapping[str, bytes] | None = None,
     ) -> CoderOutcome:
-        """One call, at most one corrective retry, and what it cost. An editor works in `tree` itself; a reviewer or
-        planner in a mount that is read-only or, where boxes do not isolate files, in a copy that is thrown away.
-        `evidence` lies in the tree (below `prompts.FOLDER`) while the agent works.
+        """One call, at most one corrective retry, and what it cost. An editor works in `tree` itself; what a reviewer
+        or planner writes never reaches it (a mount that is not writable, see `ports.Mount`). `evidence` lies in the
+        tree (below `prompts.FOLDER`) while the agent works.
 
         Idempotent by `task.key`; cancelled, it leaves the box running for the next to ask.
         Raises: BoxRefused, GatewayDown, NoSpace, StoreError, Refused: before anything was spent."""
         begun = await self.started(task.key, run)
         token = await self._open(_grant(task, role, run, self._upstreams), begun)
-        work = await offload(self._workplace, task, tree)
         if not begun:
-            await offload(_lay_out, work, evidence or {})
-        job = _Job(agent, role, run, work, token)
+            await offload(_lay_out, tree, evidence or {})
+        job = _Job(agent, role, run, tree, token)
         calls = [await self._call(task, job)]
         if isinstance(calls[0].error, CoderInvalid):
             calls.append(await self._call(_fix(task, calls[0].error), job))
         outcome = await self._outcome(calls, await self._close(task.key), job)
-        await offload(_clear, work, thrown_away=work != tree)
+        await offload(_clear, tree)
         return outcome
 
     async def forget(self, key: Key) -> None:
@@ -210,14 +209,13 @@ class CodingRunner:
 
     def _spec(self, task: CoderTask, job: _Job, url: str) -> BoxSpec:
         command = job.agent.command(task, url, job.token)
-        writable = task.role is CoderRole.EDITOR or not self._boxes.capabilities.isolates_files
         return BoxSpec(
             key=task.key,
             run=job.run,
             role=BoxRole.CODER,
             argv=command.argv,
             env=command.env,
-            mounts=(Mount(MountName.WORK, job.work, writable),),
+            mounts=(Mount(MountName.WORK, job.tree, writable=task.role is CoderRole.EDITOR),),
             files=command.files,
             stdin=command.stdin,
             limits=Limits(
@@ -265,20 +263,6 @@ class CodingRunner:
             call.error = CoderFailed(f"the coding agent made more than {self._bounds.events} events")
         elif call.said.money_usd > job.role.money_usd or call.said.tokens > job.role.tokens:
             call.error = CoderBudget(f"the coding agent spent more than was reserved: {_reserved(job.role)}")
-
-    # -------------------------------------------------------------- work trees
-
-    def _workplace(self, task: CoderTask, tree: Path) -> Path:
-        """Where the agent works. A copy gets its name in one rename, so a half made one is never used."""
-        if task.role is CoderRole.EDITOR or self._boxes.capabilities.isolates_files:
-            return tree
-        copy = tree.with_name(f"{tree.name}.copy-{task.key.replace('/', '_')}")
-        if not copy.exists():
-            half = copy.with_name(copy.name + ".half")
-            shutil.rmtree(half, ignore_errors=True)
-            shutil.copytree(tree, half, symlinks=True)
-            half.rename(copy)
-        return copy
 
     # -------------------------------------------------------------- the end
 
@@ -369,28 +353,23 @@ def _note(**said: object) -> bytes:
     return json.dumps(said).encode()
 
 
-def _lay_out(work: Path, evidence: Mapping[str, bytes]) -> None:
+def _lay_out(tree: Path, evidence: Mapping[str, bytes]) -> None:
     """Writes the evidence into the work tree. A link in its place would lead out of the tree: refused."""
-    if (place := (work / FOLDER).parent).is_symlink():
+    if (place := (tree / FOLDER).parent).is_symlink():
         raise Refused(f"`{place.name}` of the work tree is a link; MOSS keeps its evidence there")
-    _clear(work, thrown_away=False)
+    _clear(tree)
     for path, data in evidence.items():
-        target = work / FOLDER / path
+        target = tree / FOLDER / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(data)
 
 
-def _clear(work: Path, *, thrown_away: bool) -> None:
-    """Takes the evidence out of the tree again; a copy goes as a whole. Idempotent. A link that an agent put in the
-    place stays: the policy refuses it."""
-    if thrown_away:
-        shutil.rmtree(work, ignore_errors=True)
-        return
-    place = work / FOLDER
+def _clear(tree: Path) -> None:
+    """Takes the evidence out of the tree again. Idempotent. A link that an agent put in the place of our folder
+    stays: the policy refuses it."""
+    place = tree / FOLDER
     if place.parent.is_symlink():
         return
-    if place.is_symlink():
-        place.unlink()
-    shutil.rmtree(place, ignore_errors=True)
+    remove_tree(place)
     if place.parent.is_dir() and not any(place.parent.iterdir()):
         place.parent.rmdir()

@@ -1,6 +1,5 @@
 """Boxes that play a coding agent's output, and a gateway that only counts: for the runner's tests."""
 
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -8,7 +7,7 @@ from pathlib import Path
 
 from moss.domain.ids import Key, RunId
 from moss.errors import BoxLost, GatewayDown
-from moss.ports import Box, BoxCapabilities, BoxExit, BoxSpec, ExitReason, Grant, MountName, Usage
+from moss.ports import Box, BoxExit, BoxSpec, ExitReason, Grant, Usage
 from moss.testing.clock import ManualClock
 
 OK = BoxExit(0, ExitReason.EXITED, 2.0)
@@ -30,16 +29,11 @@ class PlayedBoxes:
 
     clock: ManualClock
     plays: dict[str, Play]
-    isolates: bool = True
     launched: list[BoxSpec] = field(default_factory=list)
     stopped: set[str] = field(default_factory=set)
     removed: list[str] = field(default_factory=list)
     looks: dict[str, int] = field(default_factory=dict)
     seconds_a_look: float = 1.0
-
-    @property
-    def capabilities(self) -> BoxCapabilities:
-        return BoxCapabilities(self.isolates, False, False, False, False, False, False)
 
     def launch(self, spec: BoxSpec) -> Box:
         if spec.key not in [each.key for each in self.launched]:
@@ -74,26 +68,6 @@ class PlayedBoxes:
 
     def _box(self, spec: BoxSpec) -> Box:
         return Box(spec.key, spec.run, spec.role, spec.key, "1", datetime(2026, 1, 1, tzinfo=UTC))
-
-
-class RealProgramBoxes(PlayedBoxes):
-    """Runs the box's program to its end at launch, as a plain process: enough for programs that end."""
-
-    def launch(self, spec: BoxSpec) -> Box:
-        if spec.key in [each.key for each in self.launched]:
-            return self._box(spec)
-        places = {mount.name: mount.source for mount in spec.mounts}
-        inside = places[MountName.WORK].parent / f"in-{spec.key.replace('/', '_')}"
-        inside.mkdir()
-        for name, data in spec.files.items():
-            (inside / name).write_bytes(data)
-        argv = [word.replace("{in}", str(inside)) for word in spec.argv]
-        ended = subprocess.run(
-            argv, input=spec.stdin, cwd=places[MountName.WORK], env=dict(spec.env), capture_output=True, timeout=20
-        )
-        exit = BoxExit(ended.returncode, ExitReason.EXITED, 0.1)
-        self.plays[spec.key] = Play((ended.stdout,), exit, ended.stderr)
-        return super().launch(spec)
 
 
 @dataclass
