@@ -1,4 +1,4 @@
-"""Owns how a daemon's state reaches the disk: whole or not at all, private, and there after a power cut."""
+"""Owns a daemon's folder and its logs: private, and on the disk line by line (whole files: `moss.files`)."""
 
 import os
 from pathlib import Path
@@ -9,19 +9,6 @@ def private_folder(path: Path) -> Path:
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     path.chmod(0o700)
     return path
-
-
-def write(path: Path, data: bytes) -> None:
-    """Replaces the file at once: a reader sees the old bytes or the new ones, never a part."""
-    fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-    try:
-        _write_all(descriptor, data)
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    os.replace(fresh, path)
-    sync_folder(path.parent)
 
 
 def append(path: Path, line: bytes) -> None:
@@ -51,15 +38,6 @@ def whole_lines(path: Path) -> list[bytes]:
 def remove(path: Path) -> None:
     """Absent is silent."""
     path.unlink(missing_ok=True)
-
-
-def sync_folder(path: Path) -> None:
-    """Makes the names in a folder survive a power cut."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _write_all(descriptor: int, data: bytes) -> None:

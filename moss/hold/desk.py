@@ -11,10 +11,11 @@ from typing import assert_never
 
 from pydantic import BaseModel
 
+from moss.daemon.machine import boot_id
 from moss.domain.ids import Key
 from moss.errors import TargetError
 from moss.hold.gate import Gate
-from moss.hold.memory import Kept, KeptHold, Memory, machine_boot
+from moss.hold.memory import Kept, KeptHold, Memory
 from moss.hold.options import HoldOptions
 from moss.hold.words import (
     AnsweredSays,
@@ -108,7 +109,7 @@ class Desk:
         kept = KeptHold(
             key=asked.key,
             deadline=self._now() + asked.deadline_seconds,
-            machine_boot=machine_boot(),
+            machine_boot=boot_id(),
             waiting=asked.waiting,
             backend_boot=self.backend.boot if self.backend else "",
         )
@@ -124,7 +125,7 @@ class Desk:
         kept = self._memory.kept.hold
         if kept is None:
             return
-        if kept.machine_boot == machine_boot() and kept.deadline > self._now():
+        if kept.machine_boot == boot_id() and kept.deadline > self._now():
             self._hold_again(kept)
         else:
             self._memory.change(lambda old: _let_go(old, ReleasedSays(key=kept.key)))

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from moss.daemon import durable
 from moss.domain.frozen import Frozen
 from moss.domain.ids import Key
+from moss.files import write_durably
 from moss.hold.words import AnsweredLine, Backend, ReleasedSays
 
 LOG_LIMIT = 64 << 20
@@ -51,7 +52,7 @@ class Memory:
         """On the disk before this returns."""
         fresh = edit(self.kept)
         if fresh != self.kept:
-            durable.write(self._file, fresh.model_dump_json().encode())
+            write_durably(self._file, fresh.model_dump_json().encode())
             if fresh.logging != self.kept.logging:
                 self._bytes = self._size(fresh.logging)
             self.kept = fresh
@@ -84,11 +85,6 @@ class Memory:
             return self._log_of(key).stat().st_size if key else 0
         except FileNotFoundError:
             return 0
-
-
-def machine_boot() -> str:
-    """This run of the machine's kernel: monotonic seconds of another one mean nothing."""
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
 def _read(file: Path) -> Kept:

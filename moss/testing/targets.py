@@ -51,7 +51,10 @@ class _State:
 
 @dataclass(slots=True)
 class _Hold:
+    """`boot`: what ran when it began."""
+
     key: Key
+    boot: str | None
     waiting: list[Sent] = field(default_factory=list)
     waited: int = 0
     refused: int = 0
@@ -171,6 +174,10 @@ class FakeTarget:
         return self._running.image.digest if self._running else None
 
     @property
+    def waiting(self) -> int:
+        return len(self._hold.waiting) if self._hold else 0
+
+    @property
     def held(self) -> Key | None:
         return self._hold.key if self._hold else None
 
@@ -194,7 +201,7 @@ class FakeTarget:
             if self._hold is not None and self._hold.key != key:
                 raise TargetError(f"held by {self._hold.key} already")
             if self._hold is None:
-                self._hold = _Hold(key)
+                self._hold = _Hold(key, self._running.boot if self._running else None)
                 self._logging = None
         return Held(0, 0.0, True)
 
@@ -251,13 +258,11 @@ class FakeTarget:
         with _Step(self, "release", key):
             if self._hold is not None and self._hold.key == key:
                 waiting = self._hold.waiting
+                self._open_log(self._hold)
                 self._let_go()
-                self._open_log(key)
                 for sent in waiting:
                     sent.waiting = False
                     self._deliver(sent)
-            else:
-                self._open_log(key)
         return self._released.get(key, Released(0, 0.0, 0))
 
     def answered(self, key: Key) -> Sequence[Answered]:
@@ -332,7 +337,7 @@ class FakeTarget:
     def _readiness(self, run: _Run, conduct: Conduct) -> Readiness:
         if conduct.health_fails or self.state.schema not in (None, run.image.digest):
             return Readiness.FAILED
-        late = conduct.ready_after is None or run.probes <= conduct.ready_after
+        late = conduct.ready_after is None or (conduct.ready_after > 0 and run.probes <= conduct.ready_after)
         return Readiness.STARTING if late else Readiness.READY
 
     def _deliver(self, sent: Sent, *, logged: bool = True) -> None:
@@ -354,15 +359,15 @@ class FakeTarget:
 
     def _entry(self, sent: Sent) -> Answered:
         body = Digest(sha256(sent.text.encode()))
-        return Answered(
-            f"m-{next(self._ids)}", self._now(), "POST", "/", sent.status or 0, body, sent.session
-        )
+        return Answered(f"m-{next(self._ids)}", self._now(), "POST", "/", sent.status or 0, body, sent.session)
 
-    def _open_log(self, key: Key) -> None:
-        """Opened by the first release only: what the old version answers after a restore is not at stake."""
-        if key not in self._log and key not in self.settled:
-            self._log[key] = []
-            self._logging = key
+    def _open_log(self, hold: _Hold) -> None:
+        """By the swap's first release on another start of the agent: what the old version answers after a restore
+        is not at stake."""
+        started = self._running is not None and self._running.boot != hold.boot
+        if started and hold.key not in self._log and hold.key not in self.settled:
+            self._log[hold.key] = []
+            self._logging = hold.key
 
     def _let_go(self) -> None:
         assert self._hold is not None

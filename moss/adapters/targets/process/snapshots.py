@@ -1,0 +1,107 @@
+"""Owns the snapshots of the state and putting one back. Never looks whether an agent runs: the target does.
+
+Invariant: a snapshot without its marker does not exist; the state folder is at every moment the old one, absent for
+the blink between two renames with both at hand, or the whole snapshot.
+"""
+
+import hashlib
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from moss.adapters.targets.process import tree
+from moss.daemon import durable
+from moss.domain.frozen import Frozen
+from moss.domain.ids import Key
+from moss.errors import NoSpace, TargetError
+from moss.files import remove_tree, sync_folder, write_durably
+from moss.ports import Snapshot
+
+
+class Marker(Frozen):
+    """Written last: the snapshot is whole."""
+
+    key: Key
+    bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshots:
+    """Snapshots of `state`, each in a folder of its own below `folder`."""
+
+    folder: Path
+    state: Path
+
+    def taken(self, key: Key) -> Snapshot | None:
+        """The whole snapshot of a swap."""
+        data = durable.read(self._of(key) / "whole.json")
+        if data is None:
+            return None
+        marker = Marker.model_validate_json(data)
+        return Snapshot(marker.key, marker.bytes, marker.seconds)
+
+    def take(self, key: Key, limit_bytes: int) -> Snapshot | None:
+        """A copy of the state; the one that is there already; None when it is larger than the limit.
+
+        Raises: NoSpace, TargetError.
+        """
+        there = self.taken(key)
+        if there is not None:
+            return there
+        began, size = time.monotonic(), tree.measure(self.state)
+        if size > limit_bytes:
+            return None
+        folder = durable.private_folder(self._of(key))
+        if tree.free(folder) < size:
+            raise NoSpace(f"the snapshot takes {size} bytes, {tree.free(folder)} are free at {folder}")
+        self._copy(self.state, folder / "state")
+        marker = Marker(key=key, bytes=size, seconds=time.monotonic() - began)
+        write_durably(folder / "whole.json", marker.model_dump_json().encode())
+        return Snapshot(key, size, marker.seconds)
+
+    def restore(self, key: Key) -> None:
+        """The snapshot becomes the state; done once for a swap, however often it is asked or killed.
+
+        Raises: TargetError when there is no whole snapshot, NoSpace.
+        """
+        if self.taken(key) is None:
+            raise TargetError(f"there is no whole snapshot of {key}")
+        incoming, displaced = self._beside(key, "incoming"), self._beside(key, "displaced")
+        if not displaced.exists():
+            self._copy(self._of(key) / "state", incoming)
+            os.rename(self.state, displaced)
+        if not self.state.exists():
+            os.rename(incoming, self.state)
+        sync_folder(self.state.parent)
+
+    def settle(self, key: Key) -> None:
+        """Drops the state that a restore displaced, and what a killed restore left."""
+        remove_tree(self._beside(key, "displaced"))
+        remove_tree(self._beside(key, "incoming"))
+
+    def forget(self, key: Key) -> None:
+        """Absent is silent."""
+        durable.remove(self._of(key) / "whole.json")
+        remove_tree(self._of(key))
+
+    def _copy(self, source: Path, target: Path) -> None:
+        """Replaces what a killed copy left; leaves nothing of its own when it fails."""
+        remove_tree(target)
+        try:
+            tree.copy(source, target, tree.copy_exact)
+        except (NoSpace, TargetError):
+            remove_tree(target)
+            raise
+
+    def _of(self, key: Key) -> Path:
+        return self.folder / _name(key)
+
+    def _beside(self, key: Key, what: str) -> Path:
+        """In the state's own parent: a rename must not leave the filesystem."""
+        return self.state.with_name(f".{self.state.name}.moss-{_name(key)}-{what}")
+
+
+def _name(key: Key) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()[:16]
