@@ -142,7 +142,7 @@ failures = Table(
     Column("body", Text, nullable=False),
     Index("failures_by_at", "at", "id"),
     Index("failures_by_fingerprint", "fingerprint", "at", "id"),
-    Index("failures_by_session", "session", "at", "id"),
+    Index("failures_by_session", "session", "state", "at", "id"),
     Index("failures_by_state", "state", "at", "id"),
     Index("failures_by_pool", "state", "fingerprint", "at", "id"),
     Index("failures_by_batch", "batch"),
@@ -161,9 +161,9 @@ fingerprints = Table(
     Column("closed", Text),
     Column("reopened", Boolean, nullable=False),
     Column("batch", Text),
-    Index("fingerprints_by_seen", "seen", "fingerprint"),
-    Index("fingerprints_by_open", "open", "fingerprint"),
 )
+Index("fingerprints_by_seen", fingerprints.c.seen.desc(), fingerprints.c.fingerprint)
+Index("fingerprints_by_open", fingerprints.c.open.desc(), fingerprints.c.fingerprint)
 
 fingerprint_users = Table(
     "fingerprint_users",
@@ -177,8 +177,8 @@ session_pool = Table(
     metadata,
     Column("session", Text, primary_key=True),
     Column("open", BigInteger, nullable=False),
-    Index("session_pool_by_open", "open", "session"),
 )
+Index("session_pool_by_open", session_pool.c.open.desc(), session_pool.c.session)
 
 guards = Table(
     "guards",

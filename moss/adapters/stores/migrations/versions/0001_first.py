@@ -115,7 +115,7 @@ def _evidence() -> None:
     op.create_index("failures_by_batch", "failures", ["batch"])
     op.create_index("failures_by_fingerprint", "failures", ["fingerprint", "at", "id"])
     op.create_index("failures_by_pool", "failures", ["state", "fingerprint", "at", "id"])
-    op.create_index("failures_by_session", "failures", ["session", "at", "id"])
+    op.create_index("failures_by_session", "failures", ["session", "state", "at", "id"])
     op.create_index("failures_by_state", "failures", ["state", "at", "id"])
     op.create_table(
         "fingerprints",
@@ -130,8 +130,8 @@ def _evidence() -> None:
         sa.Column("reopened", sa.Boolean(), nullable=False),
         sa.Column("batch", sa.Text()),
     )
-    op.create_index("fingerprints_by_open", "fingerprints", ["open", "fingerprint"])
-    op.create_index("fingerprints_by_seen", "fingerprints", ["seen", "fingerprint"])
+    op.create_index("fingerprints_by_open", "fingerprints", [sa.text("open DESC"), "fingerprint"])
+    op.create_index("fingerprints_by_seen", "fingerprints", [sa.text("seen DESC"), "fingerprint"])
     op.create_table(
         "fingerprint_users",
         sa.Column("fingerprint", sa.Text(), primary_key=True),
@@ -142,7 +142,7 @@ def _evidence() -> None:
         sa.Column("session", sa.Text(), primary_key=True),
         sa.Column("open", sa.BigInteger(), nullable=False),
     )
-    op.create_index("session_pool_by_open", "session_pool", ["open", "session"])
+    op.create_index("session_pool_by_open", "session_pool", [sa.text("open DESC"), "session"])
     op.create_table(
         "guards",
         sa.Column("id", sa.Text(), primary_key=True),
