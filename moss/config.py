@@ -42,7 +42,17 @@ class SubstrateSettings(SourcePolicy):
     source: Path = Path(".")
     branch: str = "HEAD"
     check: tuple[str, ...] = Field((), description="the substrate's own tests, run in a box: argv; {image} is the tree")
+    hidden: tuple[str, ...] = Field(
+        ("graders/**",), description="never shown to a coding agent: graders and what else would tell it the checks"
+    )
     components: dict[str, str] = Field({}, description="path glob -> what it is for: the component map of the prompts")
+
+    @property
+    def policy(self) -> SourcePolicy:
+        """What a change may touch."""
+        return SourcePolicy(
+            editable=self.editable, protected=self.protected, tests=self.tests, max_diff_lines=self.max_diff_lines
+        )
 
 
 class CheckoutBuild(Frozen):
@@ -61,6 +71,7 @@ class ProcessLive(Frozen):
     argv: Argv = Field(description="words {port} {state} {image} {gateway} {token} are filled in")
     env: dict[str, str] = {}
     preflight_env: dict[str, str] = Field({}, description="added for preflight and trials: outward effects off")
+    host: str = Field("127.0.0.1", description="the address of this host on which the hold proxy listens")
     port: int = Field(ge=1, le=65535, description="where users talk to it: the hold proxy listens here")
     state: Path
     grace_seconds: float = Field(10.0, gt=0)

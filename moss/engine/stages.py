@@ -21,6 +21,7 @@ from moss.domain.events import (
     Stage,
 )
 from moss.domain.frozen import Frozen
+from moss.domain.globs import matches
 from moss.domain.ids import CommitId
 from moss.domain.literals import absent_from, expected_literals
 from moss.domain.machine import Do, Done
@@ -82,7 +83,26 @@ class Minds:
         half = tree.with_name("tree.half")
         half.parent.mkdir(parents=True, exist_ok=True)
         self._parts.source.export(commit, half)
+        for path in self._hidden(half):
+            path.unlink()
         half.rename(tree)
+
+    def _hidden(self, tree: Path) -> list[Path]:
+        """Files of a tree that no coding agent may see."""
+        hidden = self._parts.settings.substrate.hidden
+        files = [path for path in tree.rglob("*") if path.is_symlink() or path.is_file()]
+        return [path for path in files if any(matches(path.relative_to(tree).as_posix(), glob) for glob in hidden)]
+
+    def _unhide(self, whole: Path, tree: Path) -> None:
+        """Puts the hidden files back as they were in `whole`; what an agent wrote in their places goes."""
+        for path in self._hidden(tree):
+            path.unlink()
+        for path in self._hidden(whole):
+            place = tree / path.relative_to(whole)
+            if not place.parent.resolve().is_relative_to(tree.resolve()):
+                raise Refused(f"{place.parent.name} is a link out of the tree")
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(path, place, follow_symlinks=False)
 
     async def _call(self, run: Run, do: Do, prompt: Prompt, tree: Path, batch: Batch) -> CoderOutcome:
         mind, role = MINDS[do.step.stage], self._role(run, do.step.stage)
@@ -131,10 +151,16 @@ class Minds:
     ) -> ImplementResult:
         """The diff, checked and committed; what the policy refuses is in `breaches` and goes back as feedback."""
         source, base = self._parts.source, run.started.base.commit
-        patch: Patch = await offload(source.diff, start, tree)
+        scratch = tree.with_name("base")
+        try:
+            await offload(source.export, start, scratch)
+            await offload(self._unhide, scratch, tree)
+            patch: Patch = await offload(source.diff, start, tree)
+        except Refused as error:
+            return ImplementResult(commit=None, summary=answer.summary, breaches=(str(error),))
         if not patch.files:
             return ImplementResult(commit=None, summary=answer.summary, breaches=("nothing was changed",))
-        literals = await offload(self._answers, base, batch, tree.with_name("base"))
+        literals = await offload(self._answers, base, batch, scratch)
         breaches = await offload(self._breaches, patch, literals)
         if breaches:
             return ImplementResult(commit=None, summary=answer.summary, breaches=breaches)
