@@ -91,7 +91,7 @@ class Minds:
         """Files of a tree that no coding agent may see."""
         hidden = self._parts.settings.substrate.hidden
         files = [path for path in tree.rglob("*") if path.is_symlink() or path.is_file()]
-        return [path for path in files if any(matches(path.relative_to(tree).as_posix(), glob) for glob in hidden)]
+        return [path for path in files if matches(path.relative_to(tree).as_posix(), hidden)]
 
     def _unhide(self, whole: Path, tree: Path) -> None:
         """Puts the hidden files back as they were in `whole`; what an agent wrote in their places goes."""
