@@ -16,6 +16,7 @@ from moss.domain.ids import CaseId, Digest
 from moss.domain.proof import IterationProof, LimitVote, Proof, Rules, Wanted, guards_needed
 from moss.domain.standing import Held, Tally, admitted, baseline_needs, reproduces, tallies
 from moss.domain.stats import upper_bound
+from moss.domain.votes import limit_of
 
 __all__ = [
     "Baseline",
@@ -152,10 +153,10 @@ def judge(proof: Proof) -> Verdict:
         return _more_work(2, now, top, f"never offered: {'; '.join(now.forbidden)}")
     if now.fixes and not now.unfixed and not now.forbidden:
         return _offer(3, now, f"{_counted(now)}, {_guarded(now)}")
-    limit = None if now.forbidden or rules.anyway or any(one.better for one in history) else _limit(proof.votes)
+    limit = None if now.forbidden or rules.anyway or any(one.better for one in history) else limit_of(proof.votes)
     if limit is not None:
         reason = "two jurors quote evidence that no source change can do it, and no case got better"
-        return _say(4, _LIMITS[limit], limit, now, top, reason)
+        return _say(4, _LIMITS[Next(limit)], Next(limit), now, top, reason)
     if left and not _plateau(history, against, rules.plateau):
         return _more_work(5, now, top, f"{_counted(now)}, {_guarded(now)}")
     return _last_word(now, top, "the last iteration" if not left else f"no better score in {rules.plateau} iterations")
@@ -270,14 +271,6 @@ _LIMITS = {
     Next.LIMIT_MODEL: VerdictKind.FUNDAMENTAL_LIMIT_MODEL,
     Next.LIMIT_ARCHITECTURE: VerdictKind.FUNDAMENTAL_LIMIT_ARCHITECTURE,
 }
-
-
-def _limit(votes: Sequence[LimitVote]) -> Next | None:
-    """The limit that two jurors agree on, each with a quote that was found; who said two things said nothing."""
-    said: dict[str, set[str]] = {}
-    for vote in votes:
-        said.setdefault(vote.juror, set()).add(vote.says if vote.quote_found else "unquoted")
-    return next((limit for limit in _LIMITS if sum(words == {limit} for words in said.values()) >= 2), None)
 
 
 # ------------------------------------------------------------------ words and figures
