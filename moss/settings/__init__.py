@@ -196,4 +196,6 @@ def _first(found: list[Mistake], path: Path, text: str, words: Mapping[tuple[str
 def _place(path: Path, text: str, key: tuple[str | int, ...]) -> str:
     line = line_of(text, key)
     dotted = "".join(f"[{word}]" if isinstance(word, int) else f".{word}" for word in key).lstrip(".")
-    return f"{path.name}:{line or 1} {dotted}".rstrip()
+    # A name may hold anything when it is quoted: it must not move a terminal's cursor.
+    shown = "".join(letter if letter.isprintable() else "?" for letter in dotted[:200])
+    return f"{path.name}:{line or 1} {shown}".rstrip()

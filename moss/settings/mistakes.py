@@ -15,6 +15,16 @@ from pydantic_core import ErrorDetails
 from moss.config import Settings
 
 _CHOICES = ("literal_error", "enum", "union_tag_invalid")
+_TOML_WORDS = {
+    "model_type": "a table",
+    "dict_type": "a table",
+    "model_attributes_type": "a table",
+    "tuple_type": "a list",
+    "string_type": "a string",
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+}
 _TELLS = re.compile(r"^[\w .:/-]{1,40}$")
 
 
@@ -62,6 +72,8 @@ def _mistake(error: ErrorDetails, tree: dict[str, Any]) -> Mistake:
 
 def _plain(error: ErrorDetails) -> str:
     said = error["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    if error["type"] in _TOML_WORDS:
+        return f"should be {_TOML_WORDS[error['type']]}"
     return said[:1].lower() + " ".join(said[1:].split())[:300]
 
 
@@ -71,10 +83,9 @@ def _path(error: ErrorDetails, tree: dict[str, Any]) -> tuple[tuple[str | int, .
     value: Any = tree
     words = error["loc"]
     for at, word in enumerate(words):
-        if (isinstance(value, dict) and word in value) or (
-            isinstance(value, list) and isinstance(word, int) and word < len(value)
-        ):
-            value = value[word]
+        inner: Any = dict(enumerate(value)) if isinstance(value, list) else value
+        if isinstance(inner, dict) and word in inner:
+            value = inner[word]
         elif not (error["type"] == "missing" and at == len(words) - 1):
             continue
         path.append(word)

@@ -5,11 +5,14 @@ brackets, and answers with the nearest line that it is sure of. Invariant: no te
 """
 
 import re
+import tomllib
 from collections.abc import Iterator, Sequence
 
-_HEADER = re.compile(r"""^\s*(\[\[?)\s*([^\[\]]+?)\s*\]\]?\s*(?:\#.*)?$""")
-_KEY = re.compile(r"""^\s*((?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*'))*)\s*=""")
-_WORD = re.compile(r"""[A-Za-z0-9_-]+|"[^"]*"|'[^']*'""")
+_NAME = r"""(?:[A-Za-z0-9_-]+|"(?:[^"\\]|\\.)*"|'[^']*')"""
+_DOTTED = rf"({_NAME}(?:\s*\.\s*{_NAME})*)"
+_HEADER = re.compile(rf"^\s*(\[\[?)\s*{_DOTTED}\s*\]\]?\s*(?:\#.*)?$")
+_KEY = re.compile(rf"^\s*{_DOTTED}\s*=")
+_WORD = re.compile(_NAME)
 _STRING = re.compile(r""""(?:[^"\\]|\\.)*"|'[^']*'|\#.*""")
 _TRIPLES = ('"""', "'''")
 
@@ -62,7 +65,14 @@ def _table(words: str, many: bool, counts: dict[Path, int]) -> Path:
 
 
 def _words(dotted: str) -> Path:
-    return tuple(word.strip("\"'") for word in _WORD.findall(dotted))
+    return tuple(_unescaped(word) if "\\" in word else word.strip("\"'") for word in _WORD.findall(dotted))
+
+
+def _unescaped(word: str) -> str:
+    try:
+        return next(iter(tomllib.loads(f"{word} = 1")))
+    except tomllib.TOMLDecodeError:
+        return word
 
 
 def _outside(line: str, inside: str) -> tuple[str, str]:
