@@ -136,7 +136,7 @@ class Wiring:
     def target(self) -> LiveTarget:
         from moss.adapters.targets.process import ProcessTarget
 
-        return ProcessTarget(self.home, self.settings, self.turns, self.builder, self.live_access)
+        return ProcessTarget(self.home, self.settings, self.turns, self._tree, self.live_access)
 
     def live_access(self) -> tuple[str, str]:
         """The gateway's URL and the live agent's own token. Raises: GatewayDown."""
