@@ -20,7 +20,7 @@ from moss.adapters.source.git_program import Git
 from moss.adapters.source.git_trees import MODULE, Entry, Found, entries, export, oid_of, store_blobs, walk, write_tree
 from moss.domain.diffs import added_lines, changes
 from moss.domain.ids import CommitId, Key
-from moss.domain.patch import Patch
+from moss.domain.patch import FileChange, Patch
 from moss.errors import Refused, UserError
 from moss.files import remove_tree, write_durably
 
@@ -33,7 +33,8 @@ CONFIG = b"[safe]\n\tdirectory = *\n[core]\n\thooksPath = /dev/null\n\tfsmonitor
 DIFF = ("diff-tree", "-r", "--no-renames", "--no-ext-diff", "--no-textconv", "--no-color")
 TEXT = (*DIFF, "-p", "--full-index", "--src-prefix=a/", "--dst-prefix=b/")
 LARGE_FILE, LARGE_CHANGE = 2 << 20, 64 << 20
-"""A file above the first is compared as binary and stays out of the text; a change above the second is refused."""
+"""A file above the first is compared as binary and stays out of the text; a change above the second has no text (the
+policy and `commit` refuse it)."""
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./+@-]{0,199}")
 WHO = {"NAME": "MOSS", "EMAIL": "moss@localhost"}
 
@@ -107,7 +108,10 @@ class GitSource:
             if applied.code:
                 raise Refused(f"the patch does not apply to {base[:12]}: {applied.err[-500:]}")
             tree = own.word("write-tree")
-        if tree == self._git.word("rev-parse", f"{base}^{{tree}}"):
+        # a cut or doctored text may apply, too: what was looked at is what is kept
+        if self._changes(self._tree(base), self._git.word("rev-parse", f"{tree}:{self._prefix}"))[0] != patch.files:
+            raise Refused(f"the patch does not do to {base[:12]} what its list of files says")
+        if not patch.files:
             raise Refused(f"the patch changes nothing in {base[:12]}")
         made = self._commit_tree(tree, base, message)
         self._git("update-ref", ref, made)
@@ -219,14 +223,18 @@ class GitSource:
         return same + [Entry(item.mode, names[item.path], item.path) for item in fresh]
 
     def _patch(self, base: CommitId, before: str, after: str) -> Patch:
-        raw = self._git(*DIFF, "-z", "--raw", "--no-abbrev", before, after)
-        numstat = self._git(*DIFF, "-z", "--numstat", before, after)
-        sizes = self._sizes(raw)
+        files, sizes = self._changes(before, after)
         if sum(size for size in sizes if size <= LARGE_FILE) > LARGE_CHANGE:
-            raise Refused(f"the change is larger than {LARGE_CHANGE} bytes")
+            return Patch(base=base, text=b"", files=files)
         # git applies a large file's change by its name in the mirror, so its content need not be in the text
         binary = () if any(size > LARGE_FILE for size in sizes) else ("--binary",)
-        return Patch(base=base, text=self._git(*TEXT, *binary, before, after), files=changes(raw, numstat))
+        return Patch(base=base, text=self._git(*TEXT, *binary, before, after), files=files)
+
+    def _changes(self, before: str, after: str) -> tuple[tuple[FileChange, ...], list[int]]:
+        """What differs between two trees, and the sizes of all contents that were or are there."""
+        raw = self._git(*DIFF, "-z", "--raw", "--no-abbrev", before, after)
+        numstat = self._git(*DIFF, "-z", "--numstat", before, after)
+        return changes(raw, numstat), self._sizes(raw)
 
     def _sizes(self, raw: bytes) -> list[int]:
         """Bytes of each blob that a raw diff names."""
