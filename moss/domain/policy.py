@@ -19,6 +19,7 @@ from moss.domain.globs import matches
 from moss.domain.ids import Digest
 from moss.domain.patch import FileChange, FileText, Patch, read_text
 from moss.domain.skips import skips_test
+from moss.domain.source_secrets import source_secrets
 
 VERSION = 1
 """Part of every policy hash: a change of the rules below is another policy."""
@@ -103,7 +104,7 @@ class Breach:
 
 
 def check_patch(
-    patch: Patch, settings: SourcePolicy, literals: Sequence[str] = (), secrets: SecretFinder = lambda _: ()
+    patch: Patch, settings: SourcePolicy, literals: Sequence[str] = (), secrets: SecretFinder = source_secrets
 ) -> Sequence[Breach]:
     """What `patch` breaks; nothing when it may become a candidate. An empty patch breaks nothing.
 
