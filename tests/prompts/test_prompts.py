@@ -223,6 +223,14 @@ def test_no_guard_check_grader_or_expected_answer_is_shown() -> None:
     assert b"the customer reads '[expected text]'" in everything
 
 
+def test_a_redacted_case_says_so_and_an_exit_code_is_shown() -> None:
+    tool = ToolCall(name="sh", arguments="make", exit_code=2)
+    redacted = case("c", turn(tools=(tool,))).model_copy(update={"redacted": True})
+    text = evidence_files(batch(redacted))["turns/01-c.md"].decode()
+    assert "some of its text was redacted" in text
+    assert "tool 1 exit code: 2" in text
+
+
 def test_the_turns_before_a_failure_are_shown_oldest_first() -> None:
     earlier = tuple(turn(f"turn number {n}", ordinal=n) for n in (1, 2))
     text = evidence_files(batch(case("c", turn(), earlier=earlier)))["turns/01-c.md"].decode()
