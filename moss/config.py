@@ -318,12 +318,11 @@ class Settings(Frozen):
     notify: tuple[WebhookSettings, ...] = ()
     api: ApiSettings = ApiSettings()
 
-    def role(self, stage: str) -> RoleSettings:
-        """Who works in a stage: its own settings, else those of `default`, else the defaults."""
-        for name, role in self.roles.items():
-            if name == stage:
-                return role
-        return self.roles.get("default", RoleSettings())
+    def role(self, stage: str, coder: str | None = None) -> RoleSettings:
+        """Who works in a stage: its own settings, else those of `default`, else the defaults; `coder` wins."""
+        roles: dict[str, RoleSettings] = {**self.roles}
+        role = roles.get(stage) or roles.get("default") or RoleSettings()
+        return role.model_copy(update={"coder": coder}) if coder else role
 
     def path(self, path: Path) -> Path:
         """A path of `moss.toml`, made absolute."""

@@ -10,18 +10,20 @@ import secrets
 import shutil
 import socket
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from moss.config import ExecTurn, HttpTurn, OpenAiTurn, Settings
+from moss.config import ExecTurn, HttpTurn, OpenAiTurn, RoleSettings, Settings
 from moss.domain.detect import Detectors
 from moss.domain.ids import CommitId, Digest, Key, RunId
 from moss.domain.redact import Redactor
-from moss.domain.secrets import spans
+from moss.domain.source_secrets import source_secrets
 from moss.engine.parts import Parts
+from moss.errors import UserError
 from moss.ports import (
     Boxes,
     Clock,
@@ -29,6 +31,7 @@ from moss.ports import (
     EvidenceSource,
     GatewayMode,
     Grant,
+    Image,
     ImageBuilder,
     Judge,
     LiveTarget,
@@ -37,8 +40,15 @@ from moss.ports import (
     Store,
     TurnDriver,
 )
-from moss.keys import verify
 from moss.settings import resolve
+
+if TYPE_CHECKING:
+    from moss.adapters.targets.process import ProcessTarget
+    from moss.engine.controller import Controller
+    from moss.engine.curator import Curator
+    from moss.engine.desk import Desk
+    from moss.gateway.client import HttpGateway
+    from moss.gateway.config import GatewayConfig
 
 LIVE_KEY = Key("live")
 """the gateway account of the live agent"""
@@ -60,7 +70,7 @@ class Wiring:
 
     settings: Settings
     env: Mapping[str, str]
-    clock: Clock = SystemClock()
+    clock: Clock = field(default_factory=SystemClock)
 
     @property
     def home(self) -> Path:
@@ -88,9 +98,9 @@ class Wiring:
         return ProcessBoxes(self.home, self.settings.boxes, self._tree, self.settings.retention.free_bytes)
 
     def _tree(self, digest: Digest) -> Path:
-        from moss.adapters.builders.checkout import tree_of
+        from moss.adapters.builders.checkout import image_tree
 
-        return tree_of(self.home, digest)
+        return image_tree(self.home, digest)
 
     @cached_property
     def builder(self) -> ImageBuilder:
@@ -132,8 +142,12 @@ class Wiring:
 
         return JsonlSource(self.settings.evidence.source, self.redactor)
 
-    @cached_property
+    @property
     def target(self) -> LiveTarget:
+        return self.process_target
+
+    @cached_property
+    def process_target(self) -> "ProcessTarget":
         from moss.adapters.targets.process import ProcessTarget
 
         return ProcessTarget(self.home, self.settings, self.turns, self._tree, self.live_access)
@@ -146,12 +160,18 @@ class Wiring:
         grant = Grant(LIVE_KEY, RunId("live"), "live", GatewayMode.RECORD, upstreams, seconds=None)
         return self.gateway.url(BoxRole.TRIAL), self.gateway.open(grant)
 
-    @cached_property
-    def coders(self) -> Mapping[str, CodingAgent]:
+    def coder(self, role: RoleSettings) -> CodingAgent:
+        """The program of a role. Raises: UserError."""
+        if role.coder != "scripted":
+            raise UserError(
+                f"there is no coding agent `{role.coder}`", where="moss.toml roles", mend="one of: scripted"
+            )
+        if role.script is None:
+            raise UserError("the scripted coder needs a `script`", where="moss.toml roles")
         from moss.adapters.coders.scripted import ScriptedCoder
 
-        scripts = [role.script for role in self.settings.roles.values() if role.coder == "scripted" and role.script]
-        return {"scripted": ScriptedCoder(self.settings.path(scripts[0]))} if scripts else {}
+        calls = self.env.get("MOSS_SCRIPTED_CALLS")
+        return ScriptedCoder(self.settings.path(role.script), Path(calls) if calls else None)
 
     @cached_property
     def judges(self) -> tuple[Judge, ...]:
@@ -173,6 +193,8 @@ class Wiring:
 
     @cached_property
     def parts(self) -> Parts:
+        from moss.keys import verify
+
         return Parts(
             settings=self.settings,
             clock=self.clock,
@@ -184,9 +206,9 @@ class Wiring:
             gateway=self.gateway,
             turns=self.turns,
             evidence=self.evidence,
-            coders=self.coders,
+            coder=self.coder,
             redact=self.redactor.clean,
-            secrets_in=lambda text: sorted({str(span.kind) for span in spans(text)}),
+            secrets_in=source_secrets,
             verify=verify,
             judges=self.judges,
             notifiers=self.notifiers,
@@ -234,12 +256,39 @@ class Wiring:
         )
         return Controller(parts, performer, owner_name())
 
-    def keep_alive(self) -> None:
-        """The gateway and the live agent's supervisor and hold proxy run; silent where they do."""
+    # ------------------------------------------------------------------ what runs beside the controller
+
+    def start_gateway(self) -> None:
+        """The gateway runs; silent where it does. Raises: GatewayDown."""
         from moss.gateway.launch import start
 
         start(self.home, gateway_config(self.settings), self.env)
-        self.target.keep_alive()  # type: ignore[attr-defined]
+
+    def stop_gateway(self) -> None:
+        from moss.gateway.launch import stop
+
+        stop(self.home)
+
+    def keep_alive(self) -> None:
+        """The gateway and the live agent's supervisor and hold proxy run; silent where they do."""
+        self.start_gateway()
+        self.process_target.keep_alive()
+
+    def image_of(self, commit: CommitId) -> Image:
+        """The image of a commit, built if it is not there. Raises: BuildFailed, BuildBroken, NoSpace."""
+        folder = self.home / "work" / "adopt" / commit
+        self.source.export(commit, folder)
+        name = f"{self.settings.substrate.name}:{commit[:7]}"
+        try:
+            return self.builder.build(folder, commit, name, Key(f"adopt/{commit}"), self.home / "log" / "adopt.log")
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def install(self, commit: CommitId) -> Image:
+        """The live agent's first start under MOSS, at a commit. Raises: NotExpected, BuildFailed, TargetDown."""
+        image = self.image_of(commit)
+        self.process_target.install(image)
+        return image
 
 
 def owner_name() -> str:

@@ -296,6 +296,7 @@ class StepDone(Frozen):
     spent: Spend = Spend()
     seconds: float = 0.0
     prompt: Digest | None = Field(None, description="hash of the prompt file that the stage used")
+    transcript: Digest | None = Field(None, description="artifact: what the coding agent was told and said, redacted")
     baseline: Baseline | None = None
     verdict: Verdict | None = None
     statement: Statement | None = None

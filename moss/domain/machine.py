@@ -63,6 +63,7 @@ class Done:
     spent: Spend = field(default_factory=Spend)
     seconds: float = 0.0
     prompt: Digest | None = None
+    transcript: Digest | None = None
 
 
 def decide(run: Run, now: datetime) -> Do | Ended | None:
@@ -130,6 +131,7 @@ def settle(run: Run, do: Do, done: Done, now: datetime) -> StepDone:
         spent=done.spent,
         seconds=round(done.seconds, 3),
         prompt=done.prompt,
+        transcript=done.transcript,
         baseline=turn.baseline,
         verdict=turn.verdict,
         statement=turn.statement,

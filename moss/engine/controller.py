@@ -12,15 +12,16 @@ import structlog
 
 from moss.domain import machine
 from moss.domain.budget import Spend
-from moss.domain.events import Ended, Reserved, StepFailed
+from moss.domain.events import Ended, Reserved
 from moss.domain.ids import RunId
 from moss.domain.machine import Do, Done
 from moss.domain.run import Run
 from moss.engine.aftermath import follow
+from moss.engine.faults import step_failed
 from moss.engine.journal import Journal, load
 from moss.engine.offload import offload
 from moss.engine.parts import Parts
-from moss.errors import ClaimLost, MossError, StoreError, policy_of
+from moss.errors import ClaimLost, MossError, StoreError
 
 LEASE = 30.0
 """seconds a claim holds without a heartbeat"""
@@ -95,13 +96,9 @@ class Controller:
         except Exception as error:
             # What was reserved counts as spent: a step that failed has no meter to ask.
             log.warning("step failed", error=type(error).__name__, sentence=str(error), exc_info=not _known(error))
-            policy = policy_of(error)
-            failed = StepFailed(
-                error=type(error).__name__, sentence=str(error)[:1000], then=policy.then, retries=policy.retries
-            )
             seconds = self._parts.clock.monotonic() - began
             reserved = journal.run.reserved.get(do.key, Spend())
-            return Done(failed, spent=reserved.model_copy(update={"seconds": seconds}), seconds=seconds)
+            return Done(step_failed(error), spent=reserved.model_copy(update={"seconds": seconds}), seconds=seconds)
 
     async def _braked(self, run: Run) -> bool:
         """The brake holds everything but an open swap: users wait behind that one."""

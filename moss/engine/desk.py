@@ -105,7 +105,7 @@ class Desk:
             batch=batch.id,
             label=batch.label,
             evidence=batch.evidence,
-            policy=policy_hash(settings.substrate.policy, settings.evidence, settings.trials, settings.swap),
+            policy=policy_hash(settings.substrate, settings.evidence, settings.trials, settings.swap, settings.consent),
             base=base,
             cases=tuple(case.id for case in batch.cases),
             guards=tuple(case.id for case in batch.guards),
@@ -130,9 +130,8 @@ class Desk:
     def _scripted(self, wish: Wish) -> tuple[str, ...]:
         """Stand-ins among coders and upstreams: named wherever the run's results show."""
         settings = self._parts.settings
-        names = {wish.coder or settings.role(stage.value).coder for stage in MIND_STAGES}
-        agents = {name: self._parts.coders.get(name) for name in sorted(names)}
-        coders = [f"coder {name}" for name, agent in agents.items() if agent is not None and agent.scripted]
+        agents = [self._parts.coder(settings.role(stage.value, wish.coder)) for stage in MIND_STAGES]
+        coders = dict.fromkeys(f"coder {agent.name}" for agent in agents if agent.scripted)
         models = [f"model {upstream.name}" for upstream in settings.gateway.upstreams if upstream.script is not None]
         return (*coders, *models)
 

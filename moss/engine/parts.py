@@ -1,9 +1,9 @@
 """Owns the set of ports that the engine works with. Made once, in `wiring`; never chosen or replaced here."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from moss.config import Settings
+from moss.config import RoleSettings, Settings
 from moss.domain.consent import Verify
 from moss.ports import (
     Boxes,
@@ -25,8 +25,9 @@ from moss.ports import (
 class Parts:
     """Everything outside the engine.
 
-    `coders` by name. `secrets_in` names the kinds of secrets in a text (for the diff policy). `redact` takes keys and
-    private data out of a text; it never fails. `verify` checks a signature (see `domain.consent.Verify`).
+    `coder` gives the program of a role, or raises UserError. `secrets_in` names the kinds of secrets in a text (for
+    the diff policy). `redact` takes keys and private data out of a text; it never fails. `verify` checks a signature
+    (see `domain.consent.Verify`).
     """
 
     settings: Settings
@@ -39,7 +40,7 @@ class Parts:
     gateway: GatewayControl
     turns: TurnDriver
     evidence: EvidenceSource
-    coders: Mapping[str, CodingAgent]
+    coder: Callable[[RoleSettings], CodingAgent]
     redact: Callable[[str], str]
     secrets_in: Callable[[str], Sequence[str]]
     verify: Verify

@@ -48,7 +48,7 @@ class Performer:
         spent = done.spent.model_copy(update={"seconds": seconds})
         if do.step.stage is Stage.LOCATE and do.step.attempt == 1:
             spent = spent + Spend(iterations=1)
-        return Done(done.result, spent, seconds, done.prompt)
+        return Done(done.result, spent, seconds, done.prompt, done.transcript)
 
     async def _performed(self, run: Run, do: Do, journal: Journal) -> Done:
         match do.step.stage:

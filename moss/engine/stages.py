@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from moss.config import RoleSettings
 from moss.domain.batch import Batch
 from moss.domain.events import (
     CodeReviewResult,
@@ -31,11 +30,12 @@ from moss.domain.results import CodeReview, Implemented, Located, Plan, PlanRevi
 from moss.domain.run import Iteration, Run
 from moss.engine.coding import CoderOutcome, CodingRunner
 from moss.engine.evaluate import lessons_of
+from moss.engine.faults import step_failed
 from moss.engine.offload import offload
 from moss.engine.parts import Parts
 from moss.engine.places import step_folder
-from moss.errors import Refused, UserError
-from moss.ports import CoderRole, CoderTask, CodingAgent
+from moss.errors import Refused
+from moss.ports import CoderRole, CoderTask
 from moss.prompts import Parts as PromptParts
 from moss.prompts import Prompt, evidence_files, render, schema_of
 
@@ -64,17 +64,19 @@ class Minds:
         self._parts, self._runner = parts, runner
 
     async def perform(self, run: Run, do: Do, batch: Batch) -> Done:
-        """One call. Raises: CoderError, ModelError, BoxError, GatewayError, NoSpace, StoreError."""
+        """One call; one that failed is a `StepFailed` with its price. Raises: BoxError, GatewayError, NoSpace."""
         iteration = run.iterations[-1]
         start = starts_from(iteration, do.step.stage)
         tree = step_folder(self._parts.settings.home, run.id, do.key) / "tree"
         await offload(self._lay_out, start, tree)
         prompt = render(do.step.stage.value, await self._prompt_parts(run, do, batch))
         outcome = await self._call(run, do, prompt, tree, batch)
+        if outcome.error is not None:
+            return Done(step_failed(outcome.error), outcome.spent, 0.0, prompt.hash, outcome.transcript)
         answer = MINDS[do.step.stage].result.model_validate(outcome.checked())
         result = await self._result(run, do, answer, start, tree, batch)
         await offload(shutil.rmtree, tree.parent, ignore_errors=True)
-        return Done(result, outcome.spent, prompt=prompt.hash)
+        return Done(result, outcome.spent, 0.0, prompt.hash, outcome.transcript)
 
     def _lay_out(self, commit: CommitId, tree: Path) -> None:
         """The tree of `commit`, unless an earlier performance of this step left it: the agent may have worked in it."""
@@ -105,7 +107,7 @@ class Minds:
             shutil.copy2(path, place, follow_symlinks=False)
 
     async def _call(self, run: Run, do: Do, prompt: Prompt, tree: Path, batch: Batch) -> CoderOutcome:
-        mind, role = MINDS[do.step.stage], self._role(run, do.step.stage)
+        mind, role = MINDS[do.step.stage], self._parts.settings.role(do.step.stage.value, run.started.coder)
         task = CoderTask(
             key=do.key,
             role=mind.role,
@@ -116,18 +118,7 @@ class Minds:
             schema=schema_of(do.step.stage.value),
             model=role.model,
         )
-        return await self._runner.run(task, self._agent(role), tree, role, run.id, evidence_files(batch))
-
-    def _role(self, run: Run, stage: Stage) -> RoleSettings:
-        role = self._parts.settings.role(stage.value)
-        return role.model_copy(update={"coder": run.started.coder}) if run.started.coder else role
-
-    def _agent(self, role: RoleSettings) -> CodingAgent:
-        agent = self._parts.coders.get(role.coder)
-        if agent is None:
-            known = ", ".join(sorted(self._parts.coders))
-            raise UserError(f"there is no coding agent {role.coder}", where="moss.toml roles", mend=f"one of: {known}")
-        return agent
+        return await self._runner.run(task, self._parts.coder(role), tree, role, run.id, evidence_files(batch))
 
     # ------------------------------------------------------------------ what an answer means
 

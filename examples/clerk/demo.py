@@ -1,0 +1,314 @@
+"""Owns `make demo`: the whole loop on the clerk, in plain processes, with a scripted model and a scripted coder.
+
+    python -m examples.clerk.demo [--folder .demo] [--down] [--keep]
+
+Killed at any moment and run again, it goes on where it was: what was done is read from the journal, the evidence and
+the clerk's own files. The last line is one JSON object; exit 0 only when all of it is as it must be.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NoReturn
+
+from examples.clerk import screen, traffic
+from examples.clerk.workshop import Workshop, lay_out
+from moss import wiring
+from moss.domain.batch import Batch, BatchState
+from moss.domain.consent import Consent
+from moss.domain.depth import Depth
+from moss.domain.events import Outcome, Stage, read_event
+from moss.domain.ids import ApproverName, Fingerprint, RunId
+from moss.domain.run import Run, apply, begin
+from moss.engine.desk import Wish
+from moss.engine.journal import load
+from moss.errors import MossError, UserError
+from moss.keys import SigningKey, load_key, new_key, sign
+from moss.ports import Readiness
+from moss.settings import load as load_settings
+
+APPROVER = "demo"
+STORIES = (("refund-twice", "coder-refund.json"), ("lost-order", "coder-lost-order.json"))
+WANTED = {"ev-01": Outcome.COMMITTED, "ev-02": Outcome.ROLLED_BACK}
+OLD_TURNS = 24
+"""turns that a steady customer's conversation has before the second swap: its candidate dies on long ones"""
+
+HEAD = """MOSS demo · everything below is real except the model and the coding agent, which are scripted
+            boxes are plain processes here: they isolate nothing. `make demo-docker` uses containers.
+            the watch after a swap is 3 s here (10 s by default), the soak is off (24 h by default)
+"""
+
+
+@dataclass
+class Sums:
+    """What customers met, over all steady senders of this process. Never lost: it is added up from their tallies."""
+
+    sent: int = 0
+    refused: int = 0
+    failed: int = 0
+    lost: int = 0
+    longest_wait: float = 0.0
+    acknowledged: list[str] = field(default_factory=list)
+
+    def add(self, tally: traffic.Tally) -> None:
+        self.sent += tally.sent
+        self.refused += tally.refused
+        self.failed += tally.failed
+        self.lost += tally.lost
+        self.longest_wait = max(self.longest_wait, tally.longest_wait)
+        self.acknowledged += tally.acknowledged
+
+
+class Demo:
+    """One telling of the demo in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.shop = self._laid_out(folder)
+        self.sums = Sums()
+        self.wired = self._wired()
+
+    # ------------------------------------------------------------------ the place
+
+    def _laid_out(self, folder: Path) -> Workshop:
+        keys = folder.resolve().with_name(folder.name + "-keys")
+        public = self._key(keys)
+        approvers = f'\n[consent]\napprovers = [{{ name = "{APPROVER}", public_key = "{public}" }}]\n'
+        return lay_out(folder, approvers=approvers)
+
+    def _key(self, keys: Path) -> str:
+        """The demo's own approver key: beside the demo's folder, never in it."""
+        self.keys = keys
+        if not keys.exists():
+            half = keys.with_name(keys.name + ".half")
+            shutil.rmtree(half, ignore_errors=True)
+            new_key(APPROVER, half)
+            half.rename(keys)
+        return load_key(APPROVER, keys).public_key
+
+    def _wired(self) -> wiring.Wiring:
+        settings = load_settings(self.shop.toml, {"MOSS_HOME": str(self.shop.root)})
+        return wiring.Wiring(settings, dict(os.environ))
+
+    def start(self) -> None:
+        """The gateway, the clerk behind the hold proxy: what `moss serve` and `moss adopt` do."""
+        self.wired.start_gateway()
+        target = self.wired.process_target
+        target.keep_alive()
+        if not self._installed():
+            self.wired.install(self.wired.source.resolve("HEAD"))
+        until = time.monotonic() + 20
+        while self.wired.target.probe().readiness is not Readiness.READY:
+            if time.monotonic() > until:
+                raise UserError("the clerk does not get ready", mend=f"see the logs in {self.shop.root}/live")
+            time.sleep(0.05)
+
+    def _installed(self) -> bool:
+        try:
+            return bool(self.wired.target.current())
+        except MossError:
+            return False
+
+    # ------------------------------------------------------------------ the day
+
+    def day(self) -> None:
+        """The customers' day, from the first message that the clerk does not have yet."""
+        left: list[tuple[str, str]] = []
+        seen: dict[str, int] = {}
+        for session, message in traffic.DAY:
+            seen[session] = seen.get(session, 0) + 1
+            if seen[session] > self._turns(session):
+                left.append((session, message))
+        tally = traffic.day("127.0.0.1", self.shop.port, left)
+        if tally.answered != len(left):
+            raise UserError(f"the clerk did not answer: {tally.troubles[:3]}", mend="make clean, then make demo")
+
+    def _turns(self, session: str) -> int:
+        path = self.shop.state / "sessions" / f"{session}.jsonl"
+        return path.read_bytes().count(b"\n") if path.exists() else 0
+
+    def evidence(self) -> None:
+        """What the scan found, and the live agent's line."""
+        say(screen.line("live agent", f"clerk 1.0 on 127.0.0.1:{self.shop.port}, {len(traffic.DAY)} turns served", 2))
+        self.wired.curator.scan()
+        rows = self.wired.store.fingerprints()
+        kinds = ", ".join(f"{row.fingerprint} x{row.seen}" for row in rows)
+        guards = len(self.wired.store.guards())
+        failed = sum(row.seen for row in rows)
+        say(screen.line("evidence", f"{failed} failures, {len(rows)} fingerprints: {kinds}; {guards} turns that went well", 2))
+
+    # ------------------------------------------------------------------ a run
+
+    def run(self, run_id: RunId, fingerprint: str, script: str) -> Run:
+        """One evolution from batch to end, told as it goes."""
+        self.shop.coder(script)
+        self.wired = self._wired()
+        if self.wired.store.run(run_id) is None:
+            batch = self._batch(Fingerprint(fingerprint))
+            self.wired.desk.start(batch.id, Wish(by="demo", depth=Depth.STANDARD))
+        run = load(self.wired.store, run_id)
+        label = f"batch {run.started.batch} ({fingerprint} x{len(run.started.cases)}), depth {run.started.depth}, coder scripted"
+        say(screen.line(f"run {run_id}", label, 2))
+        run = asyncio.run(self._told(run_id))
+        if run.next is not None and run.next.stage is Stage.CONSENT:
+            self._approve(run)
+        return self._swapped(run_id)
+
+    def _batch(self, fingerprint: Fingerprint) -> Batch:
+        """The sealed batch of a fingerprint, sealed now unless it is."""
+        for row in self.wired.store.batches(BatchState.SEALED):
+            if row.label == fingerprint and (batch := self.wired.store.batch(row.id)) is not None:
+                return batch
+        return self.wired.curator.seal(str(fingerprint))
+
+    async def _told(self, run_id: RunId) -> Run:
+        """Drives the run until it waits or ends, and prints each entry of its journal once."""
+        told = 0
+        run: Run | None = None
+        while True:
+            said = await self.wired.controller.tick(run_id)
+            for entry in self.wired.store.entries(run_id, told):
+                event = read_event(entry.event)
+                run = begin(event, entry.at) if run is None else apply(run, event, entry.at)  # type: ignore[arg-type]
+                told = entry.seq
+                for text in screen.step_lines(run, event):
+                    say(text)
+            if run is None:
+                raise UserError(f"run {run_id} has no journal")
+            if said.startswith("idle:") or run.outcome is not None:
+                return run
+            if run.next is not None and run.next.stage is Stage.PREFLIGHT:
+                return run
+
+    def _approve(self, run: Run) -> None:
+        assert run.statement is not None
+        say(screen.line("consent", f"wanted: moss approve {run.id}          (the demo signs with its own key)", 2))
+        key: SigningKey = load_key(APPROVER, self.keys)
+        signature = sign(key, run.statement)
+        consent = Consent(
+            statement=run.statement, approver=ApproverName(APPROVER), key=key.fingerprint, signature=signature
+        )
+        self.wired.desk.approve(consent)
+
+    def _swapped(self, run_id: RunId) -> Run:
+        """The swap, while customers send without pause."""
+        store = self.wired.store
+        run = load(store, run_id)
+        before = self.sums.sent
+        if run.outcome is None:
+            self._warm()
+            with traffic.Steady("127.0.0.1", self.shop.port, "steady", 4, first=self._first()) as steady:
+                time.sleep(0.3)
+                run = asyncio.run(self._driven(run_id))
+                time.sleep(0.3)
+            self.sums.add(steady.tally())
+        assert run.swap is not None
+        events = [(read_event(entry.event), entry.at) for entry in store.entries(run_id)]
+        say(screen.line("swap", screen.swap_line(events, run.swap), 2))
+        sent = self.sums.sent - before
+        text = f"{run.swap.refused} messages refused, {self.sums.lost} lost, longest wait {self.sums.longest_wait:.1f} s"
+        say(screen.line("", f"{text}, while {sent} were sent", 2))
+        say("")
+        return run
+
+    async def _driven(self, run_id: RunId) -> Run:
+        await self.wired.controller.drive(run_id)
+        return load(self.wired.store, run_id)
+
+    def _warm(self) -> None:
+        """The steady customers' conversations get long enough for the second story."""
+        for customer in range(1, 5):
+            session = f"steady-{customer}"
+            while (turns := self._turns(session)) < OLD_TURNS:
+                words = traffic.STEADY[turns % len(traffic.STEADY)].format(id=f"warm-{customer}-{turns + 1}")
+                traffic.send("127.0.0.1", self.shop.port, session, words)
+
+    def _first(self) -> int:
+        """A number above all message ids that were used before."""
+        return 1 + max(self._turns(f"steady-{customer}") for customer in range(1, 5))
+
+    # ------------------------------------------------------------------ the end
+
+    def verdict(self, runs: dict[str, Run]) -> int:
+        """The last line, and the exit code."""
+        missing = traffic.missing(self.shop.state, self.sums.acknowledged)
+        broken = self.wired.store.verify()
+        ok = (
+            {name: run.outcome for name, run in runs.items()} == WANTED
+            and not missing
+            and not any((self.sums.refused, self.sums.failed, self.sums.lost))
+            and all(run.swap is not None and run.swap.refused == 0 for run in runs.values())
+            and broken is None
+        )
+        say("Look around: moss --home .demo status · moss show ev-01 · moss log ev-02 · moss rollback")
+        last = {
+            "demo": "ok" if ok else "failed",
+            "runs": {name: str(run.outcome) for name, run in runs.items()},
+            "refused": self.sums.refused,
+            "lost": self.sums.lost + len(missing),
+            "sent": self.sums.sent,
+            "longest_wait": self.sums.longest_wait,
+            "journal": "whole" if broken is None else f"broken at {broken.run} {broken.seq}",
+            "scripted": list(runs["ev-01"].started.scripted),
+        }
+        print(json.dumps(last), flush=True)
+        return 0 if ok else 1
+
+    def tell(self) -> int:
+        say(HEAD)
+        self.start()
+        self.day()
+        self.evidence()
+        runs = {}
+        for number, (fingerprint, script) in enumerate(STORIES, 1):
+            run_id = RunId(f"ev-{number:02d}")
+            runs[str(run_id)] = self.run(run_id, fingerprint, script)
+        return self.verdict(runs)
+
+    def down(self) -> None:
+        """Ends the clerk, its supervisor, the hold proxy and the gateway."""
+        self.wired.stop_gateway()
+        self.wired.process_target.shut_down()
+
+
+def say(text: str) -> None:
+    print(text, flush=True)
+
+
+def _interrupted(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="demo", description="The whole of MOSS on a small real agent.")
+    parser.add_argument("--folder", type=Path, default=Path(".demo"))
+    parser.add_argument("--down", action="store_true", help="end the demo's processes and remove its folder")
+    given = parser.parse_args(words)
+    signal.signal(signal.SIGTERM, _interrupted)
+    if given.down and not given.folder.exists():
+        return 0
+    demo = Demo(given.folder)
+    if given.down:
+        demo.down()
+        shutil.rmtree(given.folder, ignore_errors=True)
+        shutil.rmtree(demo.keys, ignore_errors=True)
+        return 0
+    return demo.tell()
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except MossError as error:
+        print(f"moss: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("\ninterrupted: nothing is lost, `make demo` goes on from here", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,158 @@
+"""Owns how the demo looks: the story of a run, told from its journal, so that a resumed demo tells it whole.
+
+Never decides or changes anything. Outside text is shown escaped and bounded.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from moss.domain.case import Level
+from moss.domain.events import (
+    BaselineResult,
+    BuildResult,
+    CheckResult,
+    CodeReviewResult,
+    Event,
+    ImplementResult,
+    LocateResult,
+    PlanReviewResult,
+    PreflightResult,
+    StepDone,
+    StepFailed,
+    SwapResult,
+    TrialsResult,
+    VerdictAsked,
+)
+from moss.domain.run import Run
+from moss.domain.swap import Phase, Swap, SwapEnd
+from moss.domain.trial import Trial
+
+WIDTH = 15
+
+
+def line(name: str, text: str, indent: int = 4) -> str:
+    """`name` in its column, then `text`, printable and in one line."""
+    plain = "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split()))
+    return f"{' ' * indent}{name:<{WIDTH - indent + 4}}{plain[:150]}".rstrip()
+
+
+def step_lines(run: Run, event: Event) -> list[str]:
+    """What one entry of the journal adds to the screen. `run` is the run after it."""
+    if not isinstance(event, StepDone):
+        return []
+    match event.result:
+        case BaselineResult() if run.baseline is not None:
+            said = run.baseline
+            count = len(said.reproduced) + len(said.not_reproduced)
+            return [line("baseline", f"{len(said.reproduced)} of {count} failures reproduce on the live version")]
+        case LocateResult(located=located):
+            best = min(located.suspects, key=lambda one: one.rank)
+            where = f"{best.path}:{best.line} {best.symbol}: {best.why}"
+            return [line("locate", f"{where[:90]}   rank 1 of {len(located.suspects)}")]
+        case PlanReviewResult(review=review):
+            word = "accepted" if review.accepted else f'rejected: "{review.reason}"'
+            return [line("plan", f"{word} in round {event.step.round}")]
+        case ImplementResult() as made:
+            files = f"{made.files} file{'s' if made.files != 1 else ''}, +{made.added} -{made.removed}"
+            return [line("implement", files if made.commit else "refused: " + "; ".join(made.breaches))]
+        case CodeReviewResult(review=review):
+            word = "accepted" if review.accepted else f'rejected: "{review.reason}"'
+            return [line("code review", f"round {event.step.round}: {word}")]
+        case BuildResult(version=version):
+            return [line("build", f"{version.name} in {event.seconds:.1f} s" if version else "failed")]
+        case CheckResult() as check:
+            return [line("check", f"its own {check.passed} tests pass in {event.seconds:.1f} s" if check.ok else "failed")]
+        case TrialsResult():
+            return [line("trials", trials(run, event.seconds))]
+        case VerdictAsked() if run.verdict is not None:
+            return [*matrix(run), line("verdict", f"{run.verdict.kind}: {run.verdict.reason}")]
+        case StepFailed() as failed:
+            return [line(event.step.stage, f"{failed.error}: {failed.sentence}")]
+        case _:
+            return []
+
+
+def trials(run: Run, seconds: float) -> str:
+    mine = candidate_trials(run)
+    valid = sum(trial.valid for trial in mine)
+    return f"{valid} of {len(mine)} valid  {'#' * min(38, valid)}  {seconds:.1f} s"
+
+
+def candidate_trials(run: Run) -> list[Trial]:
+    build = run.iterations[-1].build if run.iterations else None
+    image = build.version.image if build and build.version else None
+    return [trial for trial in run.trials if trial.version == image]
+
+
+def matrix(run: Run) -> list[str]:
+    """Keypoints of the failures at their worst trial, live and candidate, and the guards in one row."""
+    assert run.baseline is not None
+    assert run.verdict is not None
+    rows = [line("matrix", f"{'case':<22}{'keypoint':<22}{'live':<10}it-{run.iterations[-1].number}")]
+    live = [trial for trial in run.trials if trial.version == run.started.base.image]
+    for case in run.baseline.reproduced:
+        for point in _keypoints(live, case):
+            now, then = _worst(candidate_trials(run), case, point), _worst(live, case, point)
+            word = "fixed" if then < Level.ADEQUATE <= now else ""
+            rows.append(line("", f"{case:<22}{point:<22}{then.name.lower():<10}{now.name.lower():<10}{word}"))
+    numbers = run.verdict.numbers
+    below = f" (turns like these: below {numbers.breakage_below:.0%})" if numbers.breakage_below is not None else ""
+    held = f"{numbers.guards - numbers.broken}/{numbers.guards}"
+    rows.append(line("", f"{numbers.guards} guards{'':<35}{numbers.guards}/{numbers.guards:<8}{held:<10}{numbers.broken} broken{below}"))
+    return rows
+
+
+def _keypoints(trials: Sequence[Trial], case: str) -> list[str]:
+    return list(dict.fromkeys(mark.keypoint for trial in trials if trial.case == case for mark in trial.marks))
+
+
+def _worst(trials: Sequence[Trial], case: str, keypoint: str) -> Level:
+    levels = [mark.level for one in trials if one.case == case and one.valid for mark in one.marks if mark.keypoint == keypoint]
+    return min(levels, default=Level.MISSING)
+
+
+SHOWN = {
+    Phase.HOLD: "held",
+    Phase.STOP: "stopped",
+    Phase.SNAPSHOT: "snapshot",
+    Phase.START: "started",
+    Phase.CANARY: "canary ok",
+}
+
+
+def swap_line(events: Sequence[tuple[Event, datetime]], swap: Swap) -> str:
+    """The swap as one line: what happened, in order, and where it ended."""
+    words: list[str] = []
+    held: datetime | None = None
+    for event, at in events:
+        if isinstance(event, StepDone) and isinstance(event.result, PreflightResult):
+            words.append("preflight ok" if event.result.ok else f"preflight: {event.result.because}")
+        if isinstance(event, StepDone) and isinstance(event.result, SwapResult) and event.turned is not None:
+            phase = Phase(event.says.split(":")[0])
+            held = at if phase in (Phase.HOLD, Phase.R_HOLD) else held
+            words += _phase_words(phase, event, held, at)
+    ends = {SwapEnd.SWITCHED: "committed", SwapEnd.RESTORED: f"restored, the old version serves ({swap.because})"}
+    return " · ".join([*words, ends.get(swap.end, str(swap.end)) if swap.end else "open"])
+
+
+def _phase_words(phase: Phase, event: StepDone, held: datetime | None, at: datetime) -> list[str]:
+    assert isinstance(event.result, SwapResult)
+    result = event.result.phase
+    if not result.ok:
+        return [result.because]
+    if phase in SHOWN:
+        return [SHOWN[phase]]
+    waited = f" after {(at - held).total_seconds():.1f} s" if held else ""
+    match phase:
+        case Phase.RELEASE:
+            return [f"released{waited}"]
+        case Phase.WATCH:
+            return [f"watched {result.seconds:.0f} s"]
+        case Phase.R_HOLD:
+            return ["held again"]
+        case Phase.R_RELEASE:
+            return [f"serving again{waited}"]
+        case _:
+            return []
+
+
