@@ -104,7 +104,7 @@ def unquote(word: bytes) -> bytes:
 
     def plain(escape: re.Match[bytes]) -> bytes:
         sign = escape[1]
-        if sign.isdigit():
+        if len(sign) == 3:
             return bytes([int(sign, 8) & 255])
         if sign not in ESCAPES:
             raise BadDiff(f"not a quoted path: {word[:80]!r}")

@@ -32,10 +32,12 @@ CONFIG = b"[safe]\n\tdirectory = *\n[core]\n\thooksPath = /dev/null\n\tfsmonitor
 """For the serving side of a fetch, which does not get our command line."""
 DIFF = ("diff-tree", "-r", "--no-renames", "--no-ext-diff", "--no-textconv", "--no-color")
 TEXT = (*DIFF, "-p", "--full-index", "--src-prefix=a/", "--dst-prefix=b/")
-LARGE_FILE, LARGE_CHANGE = 2 << 20, 64 << 20
+LARGE_FILE, LARGE_CHANGE = 2 << 20, 16 << 20
 """A file above the first is compared as binary and stays out of the text; a change above the second has no text (the
 policy and `commit` refuse it)."""
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./+@-]{0,199}")
+EMPTY = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
+"""The tree without entries, which git knows without having it."""
 WHO = {"NAME": "MOSS", "EMAIL": "moss@localhost"}
 
 
@@ -109,7 +111,7 @@ class GitSource:
                 raise Refused(f"the patch does not apply to {base[:12]}: {applied.err[-500:]}")
             tree = own.word("write-tree")
         # a cut or doctored text may apply, too: what was looked at is what is kept
-        if self._changes(self._tree(base), self._git.word("rev-parse", f"{tree}:{self._prefix}"))[0] != patch.files:
+        if self._changes(self._tree(base), self._folder(tree) or EMPTY)[0] != patch.files:
             raise Refused(f"the patch does not do to {base[:12]} what its list of files says")
         if not patch.files:
             raise Refused(f"the patch changes nothing in {base[:12]}")
@@ -204,11 +206,16 @@ class GitSource:
 
     def _tree(self, commit: CommitId) -> str:
         """The source's tree in a commit."""
-        of = f"{self._known(commit)}:{self._prefix.rstrip('/')}"
-        found = self._git.ask("rev-parse", "--verify", "--quiet", "--end-of-options", of)
-        if found.code:
+        found = self._folder(self._known(commit))
+        if found is None:
             raise UserError(f"the commit {commit[:12]} has no folder {self._prefix}", where=str(self._source))
-        return found.out.decode().strip()
+        return found
+
+    def _folder(self, whole: str) -> str | None:
+        """The source's tree in a commit or tree of the repository."""
+        of = f"{whole}:{self._prefix.rstrip('/')}"
+        found = self._git.ask("rev-parse", "--verify", "--quiet", "--end-of-options", of)
+        return None if found.code else found.out.decode().strip()
 
     def _stored(self, tree: Path, kept: Sequence[Found], known: Mapping[bytes, Entry], scratch: Path) -> list[Entry]:
         """Entries of what stands in a folder; contents that the base does not have are stored."""

@@ -25,6 +25,7 @@ SAFE = (
     "core.precomposeUnicode=false",
     "core.bigFileThreshold=2m",
     "safe.directory=*",
+    "pack.compression=1",
     "gc.auto=0",
     "maintenance.auto=false",
     "protocol.allow=never",
