@@ -24,15 +24,12 @@ def main(argv: Sequence[str]) -> int:
     home = GatewayHome(said.home.absolute())
     os.umask(0o077)
     home.make()
-    held = lock.take(home.lock)
-    if held is None:
+    # never closed: the lock is free only once the process is gone
+    if lock.take(home.lock) is None:
         return detach.TAKEN
     config = said.config.absolute()
     ready = detach.detach(home.log) if said.detach else _nobody_waits
-    try:
-        return asyncio.run(_run(home, config, ready))
-    finally:
-        os.close(held)
+    return asyncio.run(_run(home, config, ready))
 
 
 async def _run(home: GatewayHome, config: Path, ready: Callable[[], None]) -> int:

@@ -15,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from moss.domain.evidence import Exchange
 from moss.domain.frozen import Frozen
 from moss.domain.ids import Key, RunId
+from moss.errors import UserError
 from moss.gateway import recording
 from moss.gateway.ledger import LIVE_KEY, Ledger
 from moss.gateway.records import Records
@@ -89,6 +90,8 @@ class Admin:
         except ValidationError as error:
             first = error.errors()[0]
             raise Denied(400, f"{'.'.join(map(str, first['loc']))}: {first['msg']}", code="bad_request") from None
+        except UserError as error:
+            raise Denied(400, str(error), code="bad_request") from None
 
     async def _open(self, body: bytes) -> web.Response:
         opened = self._ledger.open(GRANT.validate_json(body), self._now())

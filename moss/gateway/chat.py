@@ -15,6 +15,8 @@ from moss.gateway.wire import Asked, Denied, Frames, Heard, Meter, Said, Tokens,
 JSON = "application/json"
 STREAM = "text/event-stream"
 DONE = b"data: [DONE]\n\n"
+BOUNDS = ("max_completion_tokens", "max_tokens")
+"""What states the bound of an answer: of today, and of older clients."""
 BODY_KEPT = 4 << 20
 """An unstreamed answer is read for its usage up to this size; beyond it the tokens are estimated."""
 
@@ -41,6 +43,13 @@ class Chat:
         if stream not in (None, True, False) or not isinstance(stream, bool | None):
             raise _bad("`stream` is neither true nor false")
         return Asked(raw, body, model, bool(stream), _most_out(body))
+
+    def bound(self, asked: Asked, said: int) -> bytes:
+        if asked.most_out is not None and asked.most_out <= said:
+            return asked.raw
+        names = [name for name in BOUNDS if _count(asked.body.get(name)) is not None] or [BOUNDS[0]]
+        each = max(1, said // (_count(asked.body.get("n")) or 1))
+        return _dump({**asked.body, **dict.fromkeys(names, each)})
 
     def heard(self, asked: Asked) -> Heard:
         last = asked.body["messages"][-1]
@@ -212,7 +221,7 @@ def _string_bytes(value: object) -> int:
 
 
 def _most_out(body: Mapping[str, Any]) -> int | None:
-    bounds = [_count(body.get(name)) for name in ("max_completion_tokens", "max_tokens")]
+    bounds = [_count(body.get(name)) for name in BOUNDS]
     stated = [bound for bound in bounds if bound is not None]
     choices = _count(body.get("n")) or 1
     return min(stated) * choices if stated else None

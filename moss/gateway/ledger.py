@@ -23,6 +23,9 @@ from moss.ports import Grant, Usage
 LIVE_KEY = Key("live")
 """The live agent's grant: one account, one attempt, for ever."""
 
+LEAST_SAID = 16
+"""Tokens of an answer for which a call is still worth its money when a limit leaves less than it wants."""
+
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS accounts (
     key TEXT PRIMARY KEY, run TEXT NOT NULL, stage TEXT NOT NULL, attempt INTEGER NOT NULL, closed INTEGER NOT NULL
@@ -312,7 +315,7 @@ class _Room:
 
     def fit(self, want: Want) -> Want | Full:
         said = min(want.said, self._by_tokens(want), self._by_money(want))
-        if said >= want.said or (said > 0 and not self.busy):
+        if said >= want.said or (said >= LEAST_SAID and not self.busy):
             return replace(want, said=said)
         return Full(self._left(), self.busy)
 

@@ -1,9 +1,16 @@
 """Owns the form of the gateway's own log: a JSON object a line, values cut. Never a key, a body or a token."""
 
+import logging
+
 import structlog
+from aiohttp.http_exceptions import HttpProcessingError
 from structlog.typing import EventDict, WrappedLogger
 
 VALUE_LIMIT = 1000
+
+http_log = logging.getLogger("moss.gateway.http")
+"""What the HTTP server has to say of requests. Those it cannot parse are left out: their errors quote them."""
+http_log.addFilter(lambda record: not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError)))
 
 
 def log_as_lines() -> None:

@@ -1,7 +1,8 @@
 """Owns the form of a recording and how one is spoken again.
 
-A recording is JSON lines, one `Exchange` a line, numbered by `ordinal` from 1 in the order in which the requests were
-begun. The record of a grant has the same form, so a failing turn's exchanges become a recording by `dump`. Invariant: `load(dump(x)) == x`.
+A recording is JSON lines, one `Exchange` a line, numbered by `ordinal` from 1 in the order in which the requests
+were begun. The record of a grant has the same form, so the exchanges of a failing turn become a recording by `dump`.
+Invariant: `load(dump(x)) == x`.
 """
 
 from collections.abc import Iterable, Iterator, Sequence

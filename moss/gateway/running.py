@@ -23,6 +23,7 @@ from moss.gateway.call import Redact
 from moss.gateway.config import GatewayConfig, load_config
 from moss.gateway.home import GatewayHome, GatewayState, secret_of
 from moss.gateway.ledger import Ledger
+from moss.gateway.logs import http_log
 from moss.gateway.prices import load_prices
 from moss.gateway.records import Records
 from moss.gateway.server import GatewayServer
@@ -68,6 +69,7 @@ class Gateway:
             app,
             handle_signals=False,
             access_log=None,
+            logger=http_log,
             handler_cancellation=True,
             auto_decompress=False,
             max_line_size=LINE_BYTES,

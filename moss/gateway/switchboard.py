@@ -38,7 +38,7 @@ log = structlog.get_logger()
 
 THREAD_FROM = 256 << 10
 """Requests of so many bytes are parsed and hashed beside the loop."""
-SAID_UNSTATED = 8192
+SAID_UNSTATED = 16_384
 """Tokens that are reserved for an answer whose request states no bound."""
 DRAIN_SECONDS = 2.0
 """How long a record waits for calls that are just ending."""
@@ -227,7 +227,10 @@ class Switchboard:
         await self._reserve(call, upstream)
         call.billed = True
         self._ledger.mark(key, attempt, live=True)
-        return self._upstreams.speak(upstream, call.wire, call.asked, headers)
+        assert call.hold is not None
+        # of a limited box the bound of what was reserved is the upstream's too; all others' bytes stay as they are
+        raw = call.wire.bound(call.asked, call.hold.want.said) if call.limited else call.asked.raw
+        return self._upstreams.speak(upstream, call.wire, raw, headers)
 
     def _script_of(self, call: Call) -> Script:
         grant = call.passed.grant

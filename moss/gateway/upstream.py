@@ -15,7 +15,7 @@ from moss.config import Upstream
 from moss.errors import UserError
 from moss.gateway.config import resolve_key
 from moss.gateway.speech import Cut, Speech
-from moss.gateway.wire import Asked, Denied, Wire
+from moss.gateway.wire import Denied, Wire
 
 TO_UPSTREAM = frozenset({"accept", "user-agent", "openai-beta", "idempotency-key"})
 TO_BOX = frozenset({"retry-after", "retry-after-ms", "x-should-retry", "x-request-id", "content-encoding"})
@@ -39,9 +39,9 @@ class Upstreams:
 
     @asynccontextmanager
     async def speak(
-        self, upstream: Upstream, wire: Wire, asked: Asked, from_box: Mapping[str, str]
+        self, upstream: Upstream, wire: Wire, raw: bytes, from_box: Mapping[str, str]
     ) -> AsyncIterator[Speech]:
-        """Sends a request on, its bytes unchanged. Raises: Denied (no key, no connection, a redirect)."""
+        """Sends the bytes of a request on. Raises: Denied (no key, no connection, a redirect)."""
         key = self._key(upstream)
         headers = {name: value for name, value in from_box.items() if name.lower() in TO_UPSTREAM}
         headers |= {"Content-Type": "application/json", "Accept-Encoding": "identity"}
@@ -50,7 +50,7 @@ class Upstreams:
         try:
             answer = await self._open().post(
                 join(upstream.url, wire.path),
-                data=asked.raw,
+                data=raw,
                 headers=headers,
                 allow_redirects=False,
                 timeout=self._timeout,

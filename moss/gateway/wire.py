@@ -116,6 +116,9 @@ class Wire(Protocol):
     def read(self, raw: bytes) -> Asked:
         """Raises: Denied (400) for what is not a request of this API."""
 
+    def bound(self, asked: Asked, said: int) -> bytes:
+        """The request with its answer bounded to `said` tokens; its own bytes where it states no more than that."""
+
     def heard(self, asked: Asked) -> Heard: ...
 
     def say(self, said: Said, asked: Asked) -> Frames:

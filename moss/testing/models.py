@@ -4,9 +4,10 @@ Invariant: it keeps every request that reached it, so a test can count what was 
 """
 
 import json
+import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -115,6 +116,15 @@ def model_server(act: Act = echo) -> Iterator[ModelServer]:
         block_on_close = True
         request_queue_size = 256
 
+        def process_request(self, request: Any, client_address: Any) -> None:
+            lines.add(request)
+            super().process_request(request, client_address)
+
+        def shutdown_request(self, request: Any) -> None:
+            lines.discard(request)
+            super().shutdown_request(request)
+
+    lines: set[socket.socket] = set()
     server = Server(("127.0.0.1", 0), Handler)
     running = ModelServer(f"http://127.0.0.1:{server.server_address[1]}", act)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
@@ -124,4 +134,8 @@ def model_server(act: Act = echo) -> Iterator[ModelServer]:
     finally:
         server.shutdown()
         thread.join()
+        for line in tuple(lines):
+            # an idle connection of a client's pool would keep its thread
+            with suppress(OSError):
+                line.shutdown(socket.SHUT_RDWR)
         server.server_close()
