@@ -23,15 +23,14 @@ from examples.clerk import screen, traffic
 from examples.clerk.workshop import Workshop, lay_out
 from moss import wiring
 from moss.domain.batch import Batch, BatchState
-from moss.domain.consent import Consent
 from moss.domain.depth import Depth
 from moss.domain.events import Outcome, Stage, read_event
-from moss.domain.ids import ApproverName, Fingerprint, RunId
+from moss.domain.ids import Fingerprint, RunId
 from moss.domain.run import Run, apply, begin
 from moss.engine.desk import Wish
 from moss.engine.journal import load
 from moss.errors import MossError, UserError
-from moss.keys import SigningKey, load_key, new_key, sign
+from moss.keys import load_key, new_key
 from moss.ports import Readiness
 from moss.settings import load as load_settings
 
@@ -91,7 +90,7 @@ class Demo:
             shutil.rmtree(half, ignore_errors=True)
             new_key(APPROVER, half)
             half.rename(keys)
-        return load_key(APPROVER, keys).public_key
+        return load_key(APPROVER, keys).public.text
 
     def _wired(self) -> wiring.Wiring:
         settings = load_settings(self.shop.toml, {"MOSS_HOME": str(self.shop.root)})
@@ -190,12 +189,7 @@ class Demo:
     def _approve(self, run: Run) -> None:
         assert run.statement is not None
         say(screen.line("consent", f"wanted: moss approve {run.id}          (the demo signs with its own key)", 2))
-        key: SigningKey = load_key(APPROVER, self.keys)
-        signature = sign(key, run.statement)
-        consent = Consent(
-            statement=run.statement, approver=ApproverName(APPROVER), key=key.fingerprint, signature=signature
-        )
-        self.wired.desk.approve(consent)
+        self.wired.desk.approve(load_key(APPROVER, self.keys).sign(run.statement))
 
     def _swapped(self, run_id: RunId) -> Run:
         """The swap, while customers send without pause."""

@@ -32,8 +32,8 @@ WIDTH = 15
 
 def line(name: str, text: str, indent: int = 4) -> str:
     """`name` in its column, then `text`, printable and in one line."""
-    plain = "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split()))
-    return f"{' ' * indent}{name:<{WIDTH - indent + 4}}{plain[:150]}".rstrip()
+    plain = "".join(letter if letter.isprintable() else " " for letter in text)
+    return f"{' ' * indent}{name:<{WIDTH - indent + 2}}{plain[:150]}".rstrip()
 
 
 def step_lines(run: Run, event: Event) -> list[str]:
@@ -98,7 +98,7 @@ def matrix(run: Run) -> list[str]:
     numbers = run.verdict.numbers
     below = f" (turns like these: below {numbers.breakage_below:.0%})" if numbers.breakage_below is not None else ""
     held = f"{numbers.guards - numbers.broken}/{numbers.guards}"
-    rows.append(line("", f"{numbers.guards} guards{'':<35}{numbers.guards}/{numbers.guards:<8}{held:<10}{numbers.broken} broken{below}"))
+    rows.append(line("", f"{f'{numbers.guards} guards':<44}{f'{numbers.guards}/{numbers.guards}':<10}{held:<10}{numbers.broken} broken{below}"))
     return rows
 
 
