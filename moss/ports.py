@@ -48,11 +48,13 @@ class Source(Protocol):
 
     def diff(self, base: CommitId, tree: Path) -> Patch:
         """What `tree` (a folder of plain files that an agent worked in) changed since `base`.
-        Symlinks are taken as links and never followed; ignored and special files are left out."""
+        Symlinks are taken as links and never followed; ignored and special files and nested `.git`s are left out.
+        Where the change is beyond all measure, `files` names it all and `text` is empty: the policy refuses it.
+        Raises: Refused when something still works in the tree."""
 
     def commit(self, patch: Patch, message: str, key: Key) -> CommitId:
         """`patch` applied to a clean tree of its base, committed under `refs/moss/<key>`. Idempotent by key.
-        Raises: Refused when it does not apply."""
+        Raises: Refused when it does not apply, or does anything but what its `files` say."""
 
     def changed_lines(self, base: CommitId, candidate: CommitId) -> Mapping[str, Sequence[int]]:
         """Path -> line numbers of `candidate` that it added or changed."""
@@ -228,7 +230,8 @@ class Boxes(Protocol):
         """Proves the declared capabilities on this very engine."""
 
     def launch(self, spec: BoxSpec) -> Box:
-        """Starts a box; with a key that exists (running or ended), gives that one. Survives the controller.
+        """Starts a box; with a key that exists (running, ended or lost), gives that one. Survives the controller.
+        What a read-only mount holds is never changed. A program that does not exist ends with code 127.
         Raises: BoxRefused, NoSpace."""
 
     def wait(self, box: Box, seconds: float) -> BoxExit | None:
@@ -244,10 +247,12 @@ class Boxes(Protocol):
         """Host and port where this side reaches the box's `{port}`. Raises: BoxLost."""
 
     def exec(self, box: Box, argv: Sequence[str], stdin: bytes, seconds: float) -> tuple[int, bytes, bytes]:
-        """Runs a command inside: exit code, stdout, stderr (each at most 1 MiB). Raises: BoxLost."""
+        """Runs a command inside: exit code, stdout, stderr (each at most 1 MiB); 137 when it took longer than
+        `seconds` and was killed. Raises: BoxLost (also when the box has ended)."""
 
     def fetch(self, box: Box, place: MountName, path: str, limit: int) -> bytes | None:
-        """A regular file below a place, never through a symlink; None when there is none. Raises: BoxLost."""
+        """A regular file below a place, never through a symlink; its first `limit` bytes, None when there is none.
+        Raises: BoxLost."""
 
     def stop(self, box: Box, grace: float) -> None:
         """SIGTERM, after `grace` seconds SIGKILL, the whole tree. Ended already is silent."""
@@ -686,6 +691,7 @@ class FingerprintRow:
     state: str
     """open, batched, dismissed, fixed, reopened"""
     run: RunId | None = None
+    """the run of the batch that took some of it last"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -149,6 +149,8 @@ class ProcessBoxes:
 
     def _make(self, spec: BoxSpec, folder: Folder) -> None:
         """All that the runner needs, under another name until it is complete."""
+        if self._free_bytes and _free(self._home) < self._free_bytes:
+            raise NoSpace(f"{self._home}: less than {self._free_bytes} bytes are free for a box")
         if spec.runtime is not None:
             raise BoxRefused(f"plain processes have no runtime {spec.runtime!r}")
         image = self._images(spec.image.digest) if spec.image else None
@@ -224,9 +226,6 @@ class ProcessBoxes:
 
     def _start(self, folder: Folder) -> None:
         """Starts the runner, which inherits the lock on `alive`: it runs while anybody holds it."""
-        if self._free_bytes and _free(self._home) < self._free_bytes:
-            remove_tree(folder.path)
-            raise NoSpace(f"{self._home}: less than {self._free_bytes} bytes are free for a box")
         alive = os.open(folder.path / "alive", os.O_RDWR | os.O_CLOEXEC)
         try:
             _lock(alive)

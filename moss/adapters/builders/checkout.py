@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from moss.adapters.builders.tree_digest import freeze, tree_digest
+from moss.adapters.builders.tree_digest import drop_caches, freeze, tree_digest
 from moss.config import CheckoutBuild
 from moss.domain.frozen import Frozen
 from moss.domain.ids import CommitId, Digest, Key, RunId
@@ -68,9 +68,10 @@ class CheckoutBuilder:
     def find(self, digest: Digest) -> Image | None:
         folder = _folder(self._home, digest)
         stored = _stored(folder)
-        if stored is None or tree_digest(folder / "tree") != digest:
+        if stored is None:
             return None
-        return stored.image()
+        drop_caches(folder / "tree")
+        return stored.image() if tree_digest(folder / "tree") == digest else None
 
     def remove(self, digest: Digest) -> None:
         folder = _folder(self._home, digest)
@@ -94,6 +95,7 @@ class CheckoutBuilder:
         source = tree_digest(built)
         log.write_bytes(f"# {name} of {commit}: {source}\n".encode())
         self._step("prepare", self._settings.prepare, built, key, log)
+        drop_caches(built)
         digest = tree_digest(built)
         if self._settings.smoke:
             # in a copy, so that what a smoke test writes is not part of the image

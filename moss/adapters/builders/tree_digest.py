@@ -1,6 +1,7 @@
 """Owns the content hash of a tree: paths, kinds, executable bits and bytes, sorted. Never times or owners.
 
-Invariant: two trees with the same digest run the same.
+Python's `__pycache__` folders do not count: an interpreter leaves them in whatever tree it runs, so images are made
+without them and lose them when they are looked at. Invariant: two trees with the same digest run the same.
 """
 
 import hashlib
@@ -10,8 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from moss.domain.ids import Digest
+from moss.files import remove_tree
 
 CHUNK = 1 << 20
+CACHE = b"__pycache__"
 
 
 def tree_digest(root: Path) -> Digest:
@@ -23,6 +26,14 @@ def tree_digest(root: Path) -> Digest:
         # the length in front: a newline in a name must not look like the next entry
         whole.update(b"%s %d " % (kind, len(path)) + path + b" " + content + b"\n")
     return Digest(f"sha256:{whole.hexdigest()}")
+
+
+def drop_caches(root: Path) -> None:
+    """Removes what an interpreter left below `root`."""
+    for folder, names, _files in os.walk(os.fsencode(root)):
+        if CACHE in names:
+            names.remove(CACHE)
+            remove_tree(Path(os.fsdecode(os.path.join(folder, CACHE))))
 
 
 def freeze(root: Path) -> None:
@@ -44,7 +55,7 @@ def _entries(root: bytes) -> Iterator[bytes]:
             yield below
         if not below or stat.S_ISDIR(os.lstat(os.path.join(root, below)).st_mode):
             names = sorted(os.listdir(os.path.join(root, below)), reverse=True)
-            todo += [os.path.join(below, name) for name in names]
+            todo += [os.path.join(below, name) for name in names if name != CACHE]
 
 
 def _entry(path: bytes) -> tuple[bytes, bytes]:

@@ -103,6 +103,21 @@ def test_an_image_that_was_tampered_with_is_no_image(
     assert (builder.tree(image.digest) / "tools.py").read_text() == "retries = 3\n"
 
 
+def test_caches_of_an_interpreter_are_no_part_of_an_image(builder: CheckoutBuilder, tree: Path, tmp_path: Path) -> None:
+    def leave_cache(root: Path) -> None:
+        (root / "__pycache__").mkdir()
+        (root / "__pycache__" / "tools.cpython-311.pyc").write_bytes(b"poison")
+
+    clean = builder.build(tree, COMMIT, "clerk:1", KEY, tmp_path / "log")
+    leave_cache(tree)
+    assert builder.build(tree, COMMIT, "clerk:1", Key("ev-02/1/build"), tmp_path / "log").digest == clean.digest
+    built = builder.tree(clean.digest)
+    built.chmod(0o755)
+    leave_cache(built)
+    assert builder.find(clean.digest) is not None
+    assert not (built / "__pycache__").exists()
+
+
 def test_a_failed_step_gives_the_end_of_its_log_harmlessly(
     home: Path, boxes: FakeBoxes, tree: Path, tmp_path: Path
 ) -> None:
