@@ -127,6 +127,24 @@ def test_the_second_look_waits_for_every_case_that_may_be_fixed() -> None:
     assert gain([whole, (tally("FFF"), tally("FFF"))], N)[0]
 
 
+def test_the_second_look_has_what_the_first_left_of_the_error_rate() -> None:
+    shown, p = gain([(tally("PPPPPPPPF"), tally("FPPPFFFFF"))], N)
+    assert not shown
+    assert p == pytest.approx(0.043, abs=1e-3)
+    assert gain([(tally("PPPPPPPPF"), tally("FPPFFFFFF"))], N)[0]
+
+
+def test_exactly_80_percent_is_enough() -> None:
+    assert fix(tally("P" * 12 + "FFF"), 5) is Fix.FIXED
+    assert fix(tally("P" * 11 + "FFFF"), 5) is Fix.NOT_FIXED
+    assert fix(tally("PPFFF"), 5) is Fix.UNDECIDED
+
+
+def test_exactly_half_of_the_trials_break_a_guard() -> None:
+    assert held(tally("PPPFFF"), tally("PPFFFF"), 2) is Held.BROKEN
+    assert held(tally("PPPPFF"), tally("PPFFFF"), 2) is Held.SHAKY
+
+
 def test_failures_that_chose_a_case_are_no_evidence_for_the_candidate() -> None:
     """Eight cases that fail by bad luck once, and pass when asked again, show nothing."""
     assert gain([(tally("PPP"), tally("FPP"))] * 8, N) == (False, 1.0)
