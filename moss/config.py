@@ -208,6 +208,7 @@ class GatewaySettings(Frozen):
     upstreams: tuple[Upstream, ...] = ()
     volatile: tuple[str, ...] = Field((), description="patterns of request lines that never count as a divergence")
     on_divergence: OnDivergence = OnDivergence.LIVE
+    prices: Path | None = Field(None, description="TOML of what models cost; its rows go before the built-in ones")
 
 
 class RoleSettings(Frozen):

@@ -5,10 +5,12 @@ symlink that a box, an agent or a repository may have made.
 """
 
 import contextlib
+import errno
 import os
 import shutil
 import stat
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 
@@ -25,6 +27,18 @@ def write_durably(path: Path, data: bytes, mode: int = 0o600) -> None:
         fresh.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def made_once(path: Path, make: Callable[[], bytes]) -> bytes:
+    """The bytes of `path`, made on first use, private. Two that make it at once end with the same ones."""
+    if not path.exists():
+        fresh = path.with_name(f".{path.name}.{os.getpid()}-{os.urandom(4).hex()}.once")
+        write_durably(fresh, make())
+        with contextlib.suppress(FileExistsError):
+            os.link(fresh, path)
+        fresh.unlink()
+        sync_folder(path.parent)
+    return path.read_bytes()
 
 
 def sync_folder(folder: Path) -> None:
@@ -66,23 +80,32 @@ def remove_tree(path: Path) -> None:
             raise OSError(f"{path} cannot be removed: {done.stderr.strip()[-300:]}") from None
 
 
+def open_beneath(root: Path, path: str) -> int:
+    """A file descriptor, for reading, of a regular file below `root`, never through a symlink, `..` or an absolute
+    path. `root` itself is the caller's. Raises: OSError (ELOOP or ENOTDIR: a symlink is in the way)."""
+    parts = path.split("/")
+    if "\0" in path or any(part in ("", ".", "..") for part in parts):
+        raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
+    with contextlib.ExitStack() as opened:
+        at = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        opened.callback(os.close, at)
+        for part in parts[:-1]:
+            at = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at)
+            opened.callback(os.close, at)
+        # O_NONBLOCK: a FIFO in the place of the file must not hang us
+        fd = os.open(parts[-1], os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=at)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(errno.EINVAL, "not a regular file")
+    return fd
+
+
 def read_beneath(root: Path, path: str, limit: int) -> bytes | None:
     """At most `limit` bytes of a regular file below `root`; None where there is none, or only through a symlink,
     `..` or an absolute path. `root` itself is the caller's."""
-    parts = path.split("/")
-    if "\0" in path or any(part in ("", ".", "..") for part in parts):
+    try:
+        fd = open_beneath(root, path)
+    except OSError:
         return None
-    with contextlib.ExitStack() as opened:
-        try:
-            at = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            opened.callback(os.close, at)
-            for part in parts[:-1]:
-                at = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at)
-                opened.callback(os.close, at)
-            # O_NONBLOCK: a FIFO in the place of the file must not hang us
-            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-            fd = os.open(parts[-1], flags, dir_fd=at)
-        except OSError:
-            return None
-        with open(fd, "rb") as file:
-            return file.read(limit) if stat.S_ISREG(os.fstat(fd).st_mode) else None
+    with open(fd, "rb") as file:
+        return file.read(limit)

@@ -17,13 +17,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from moss.config import ExecTurn, HttpTurn, OpenAiTurn, RoleSettings, Settings
+from moss.config import ExecTurn, HttpTurn, OpenAiTurn, RoleSettings, Secret, Settings, Upstream
 from moss.domain.detect import Detectors
 from moss.domain.ids import CommitId, Digest, Key, RunId
 from moss.domain.redact import Redactor
 from moss.domain.source_secrets import source_secrets
 from moss.engine.parts import Parts
 from moss.errors import UserError
+from moss.gateway.home import salt_of
 from moss.ports import (
     Boxes,
     Clock,
@@ -296,34 +297,27 @@ def owner_name() -> str:
     return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
 
 
-def salt_of(home: Path) -> bytes:
-    """The home's own salt of redaction placeholders: made once, 0600."""
-    path = home / "salt"
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return path.read_bytes()
-    with os.fdopen(handle, "wb") as file:
-        file.write(secrets.token_bytes(32))
-    return path.read_bytes()
-
-
 def gateway_config(settings: Settings) -> "GatewayConfig":
     """What the gateway's process is told."""
     from moss.gateway.config import GatewayConfig
 
     gateway = settings.gateway
-    upstreams = tuple(
-        upstream.model_copy(update={"script": settings.path(upstream.script).resolve()})
-        if upstream.script
-        else upstream
-        for upstream in gateway.upstreams
-    )
     return GatewayConfig(
         host=gateway.host,
         port=gateway.port,
-        upstreams=upstreams,
+        upstreams=tuple(_upstream(settings, upstream) for upstream in gateway.upstreams),
         volatile=gateway.volatile,
         artifacts=(settings.home / "artifacts").resolve(),
+        redact=settings.evidence.redact,
+        prices=settings.path(gateway.prices).resolve() if gateway.prices else None,
     )
+
+
+def _upstream(settings: Settings, upstream: Upstream) -> Upstream:
+    """The upstream with its paths made absolute."""
+    update: dict[str, object] = {}
+    if upstream.script is not None:
+        update["script"] = settings.path(upstream.script).resolve()
+    if upstream.key is not None and upstream.key.file is not None:
+        update["key"] = Secret(file=settings.path(upstream.key.file).resolve())
+    return upstream.model_copy(update=update)

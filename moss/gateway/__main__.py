@@ -43,7 +43,7 @@ async def _run(home: GatewayHome, config: Path, ready: Callable[[], None]) -> in
     log_as_lines()
     try:
         told = load_config(config)
-        gateway = Gateway(home, told, os.environ, redact_of(told))
+        gateway = Gateway(home, told, os.environ, redact_of(home, told))
         try:
             await gateway.start()
             ready()

@@ -109,7 +109,8 @@ class HttpGateway:
 
 def _reachable(host: str) -> str:
     """Where this host reaches a gateway that listens on `host`."""
-    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+    return f"[{host}]" if ":" in host else host
 
 
 def _exchanges(body: bytes) -> Sequence[Exchange]:

@@ -25,7 +25,6 @@ class GatewayConfig(Frozen):
     upstreams: tuple[Upstream, ...] = ()
     volatile: tuple[str, ...] = Field((), description="patterns of request lines that never count as a divergence")
     artifacts: Path = Field(description="folder of the store's artifacts: recordings and scripts")
-    salt: Path | None = Field(None, description="of the home's redaction; None: records are kept as they are")
     redact: tuple[str, ...] = Field((), description="the user's own patterns of what is redacted")
     prices: Path | None = Field(None, description="TOML; its rows go before the built-in table's")
     call_seconds: float = Field(1800.0, gt=0, description="no single answer takes longer")
@@ -54,7 +53,8 @@ class GatewayConfig(Frozen):
 
     @model_validator(mode="after")
     def _absolute(self) -> "GatewayConfig":
-        paths = [self.artifacts, self.salt, self.prices, *(upstream.script for upstream in self.upstreams)]
+        keys = [upstream.key.file for upstream in self.upstreams if upstream.key]
+        paths = [self.artifacts, self.prices, *keys, *(upstream.script for upstream in self.upstreams)]
         for path in paths:
             if path is not None and not path.is_absolute():
                 raise ValueError(f"{path} is not an absolute path")

@@ -3,14 +3,13 @@
 Never what is in them. Invariant: a reader sees the old file or the new one; secrets are 0600, folders 0700.
 """
 
-import os
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
 from moss.domain.frozen import Frozen
 from moss.errors import UserError
-from moss.files import write_durably
+from moss.files import made_once
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,20 +76,14 @@ class GatewayState(Frozen):
 
 
 def secret_of(path: Path) -> bytes:
-    """The secret, made on first use. Two that make it at once end with the same one.
-
-    Raises: UserError when the file holds no secret.
-    """
-    if not path.exists():
-        beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-        write_durably(beside, secrets.token_hex(32).encode())
-        try:
-            os.link(beside, path)
-        except FileExistsError:
-            pass
-        finally:
-            beside.unlink()
-    secret = path.read_bytes().strip()
+    """The secret, made on first use. Raises: UserError when the file holds none."""
+    secret = made_once(path, lambda: secrets.token_hex(32).encode()).strip()
     if len(secret) < 32:
         raise UserError("the gateway's secret is shorter than 32 bytes", where=str(path), mend="remove the file")
     return secret
+
+
+def salt_of(home: Path) -> bytes:
+    """The home's own salt of redaction placeholders, made on first use."""
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return made_once(home / "salt", lambda: secrets.token_bytes(32))

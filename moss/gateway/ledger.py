@@ -8,13 +8,14 @@ One connection, used by one thread at a time: each method is one transaction.
 """
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
 from moss.domain.ids import Key, RunId
-from moss.errors import TokenRefused
+from moss.errors import StoreError, StoreFull, TokenRefused
 from moss.gateway.prices import NANO, Price
 from moss.gateway.tokens import Opened
 from moss.gateway.wire import Tokens
@@ -103,10 +104,13 @@ class Ledger:
     """The accounts of all grants."""
 
     def __init__(self, path: Path | str) -> None:
-        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        # NORMAL in WAL mode survives a kill of this process; a power cut may lose the last calls' figures, never more
-        self._db.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA busy_timeout=5000;")
-        self._db.executescript(SCHEMA)
+        try:
+            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            # NORMAL in WAL mode survives a kill of this process; a power cut may lose the last calls' figures, no more
+            self._db.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA busy_timeout=5000;")
+            self._db.executescript(SCHEMA)
+        except sqlite3.Error as error:
+            raise _failed(error) from error
         self._take_over()
 
     def close(self) -> None:
@@ -117,24 +121,22 @@ class Ledger:
     def open(self, grant: Grant, now: datetime) -> Opened:
         """Registers a grant: its running attempt while that was not used, else a new one."""
         with self._write():
-            row = self._db.execute("SELECT attempt, closed FROM accounts WHERE key = ?", (grant.key,)).fetchone()
+            row = self._do("SELECT attempt, closed FROM accounts WHERE key = ?", (grant.key,)).fetchone()
             if row is None:
-                self._db.execute("INSERT INTO accounts VALUES (?, ?, ?, 0, 0)", (grant.key, grant.run, grant.stage))
+                self._do("INSERT INTO accounts VALUES (?, ?, ?, 0, 0)", (grant.key, grant.run, grant.stage))
                 row = (0, 0)
             attempt, closed = row
             current = self._attempt(grant.key, attempt)
             if current is not None and attempt > closed and self._goes_on(grant.key, current, now):
                 return Opened(attempt=attempt, expires=current[1])
             expires = None if grant.seconds is None else int(now.timestamp() + grant.seconds) + 1
-            self._db.execute("UPDATE accounts SET attempt = ? WHERE key = ?", (attempt + 1, grant.key))
-            self._db.execute(
-                "INSERT INTO attempts (key, attempt, expires) VALUES (?, ?, ?)", (grant.key, attempt + 1, expires)
-            )
+            self._do("UPDATE accounts SET attempt = ? WHERE key = ?", (attempt + 1, grant.key))
+            self._do("INSERT INTO attempts (key, attempt, expires) VALUES (?, ?, ?)", (grant.key, attempt + 1, expires))
             return Opened(attempt=attempt + 1, expires=expires)
 
     def admit(self, key: Key, attempt: int) -> None:
         """Raises: TokenRefused (revoked, or never registered here)."""
-        row = self._db.execute("SELECT attempt, closed FROM accounts WHERE key = ?", (key,)).fetchone()
+        row = self._do("SELECT attempt, closed FROM accounts WHERE key = ?", (key,)).fetchone()
         if row is None or attempt > row[0]:
             raise TokenRefused("the token's grant was never opened at this gateway")
         if attempt <= row[1]:
@@ -142,11 +144,11 @@ class Ledger:
 
     def revoke(self, key: Key) -> None:
         """All attempts so far. Unknown is silent."""
-        self._db.execute("UPDATE accounts SET closed = attempt WHERE key = ?", (key,))
+        self._do("UPDATE accounts SET closed = attempt WHERE key = ?", (key,))
 
     def attempts(self, key: Key) -> Sequence[int]:
         """Newest first."""
-        rows = self._db.execute("SELECT attempt FROM attempts WHERE key = ? ORDER BY attempt DESC", (key,))
+        rows = self._do("SELECT attempt FROM attempts WHERE key = ? ORDER BY attempt DESC", (key,))
         return [row[0] for row in rows]
 
     # ---------------------------------------------------------------- calls
@@ -154,10 +156,8 @@ class Ledger:
     def arrive(self, key: Key, attempt: int, turn: str, now: datetime) -> int:
         """The ordinal of a request that begins: in its turn, or in its attempt where `turn` is empty."""
         with self._write():
-            self._db.execute(
-                "UPDATE attempts SET requests = requests + 1 WHERE key = ? AND attempt = ?", (key, attempt)
-            )
-            row = self._db.execute(
+            self._do("UPDATE attempts SET requests = requests + 1 WHERE key = ? AND attempt = ?", (key, attempt))
+            row = self._do(
                 "INSERT INTO ordinals VALUES (?, ?, ?, 1, ?) ON CONFLICT (key, attempt, turn) "
                 "DO UPDATE SET last = last + 1, at = excluded.at RETURNING last",
                 (key, attempt, turn, now.isoformat()),
@@ -173,7 +173,7 @@ class Ledger:
             fitted = room.fit(want)
             if isinstance(fitted, Full):
                 return fitted
-            row = self._db.execute(
+            row = self._do(
                 "INSERT INTO holds (key, attempt, upstream, model, sent, said, nano) VALUES (?, ?, ?, ?, ?, ?, ?) "
                 "RETURNING id",
                 (grant.key, attempt, want.upstream, want.model, want.sent, fitted.said, fitted.nano),
@@ -183,7 +183,7 @@ class Ledger:
     def settle(self, hold: Hold, tokens: Tokens, nano: int) -> None:
         """What the call took, in place of what was held."""
         with self._write():
-            self._db.execute("DELETE FROM holds WHERE id = ?", (hold.id,))
+            self._do("DELETE FROM holds WHERE id = ?", (hold.id,))
             self._spend(hold.key, hold.want.upstream, hold.want.model, tokens, nano)
             if tokens.estimated:
                 self.mark(hold.key, hold.attempt, estimated=True)
@@ -199,21 +199,19 @@ class Ledger:
         estimated: bool = False,
     ) -> None:
         """Notes on an attempt what its usage shows."""
-        self._db.execute(
+        self._do(
             "UPDATE attempts SET faults = faults + ?, estimated = estimated + ?, live = max(live, ?), "
             "exhausted = max(exhausted, ?) WHERE key = ? AND attempt = ?",
             (fault, estimated, live, exhausted, key, attempt),
         )
 
     def diverged_at(self, key: Key, attempt: int) -> int | None:
-        row = self._db.execute(
-            "SELECT diverged_at FROM attempts WHERE key = ? AND attempt = ?", (key, attempt)
-        ).fetchone()
+        row = self._do("SELECT diverged_at FROM attempts WHERE key = ? AND attempt = ?", (key, attempt)).fetchone()
         return row[0] if row else None
 
     def diverge(self, key: Key, attempt: int, ordinal: int) -> None:
         """Notes the first request that differed from the recording; the lowest stays."""
-        self._db.execute(
+        self._do(
             "UPDATE attempts SET diverged_at = min(coalesce(diverged_at, ?), ?) WHERE key = ? AND attempt = ?",
             (ordinal, ordinal, key, attempt),
         )
@@ -222,14 +220,14 @@ class Ledger:
 
     def usage(self, key: Key) -> Usage:
         """Of the newest attempt that was used; tokens and money of all of them."""
-        row = self._db.execute(
+        row = self._do(
             "SELECT requests, faults, estimated, live, exhausted, diverged_at FROM attempts WHERE key = ? "
             "ORDER BY requests > 0 DESC, attempt DESC LIMIT 1",
             (key,),
         ).fetchone()
         if row is None:
             return Usage()
-        sent, said, nano = self._db.execute(
+        sent, said, nano = self._do(
             "SELECT coalesce(sum(sent), 0), coalesce(sum(said), 0), coalesce(sum(nano), 0) FROM spent WHERE key = ?",
             (key,),
         ).fetchone()
@@ -248,7 +246,7 @@ class Ledger:
 
     def spending(self, run: RunId | None = None) -> Sequence[Spending]:
         """By run, stage, upstream and model."""
-        rows = self._db.execute(
+        rows = self._do(
             "SELECT run, stage, upstream, model, sum(requests), sum(sent), sum(said), sum(cached), sum(nano) "
             "FROM spent JOIN accounts USING (key) WHERE ? IS NULL OR run = ? "
             "GROUP BY run, stage, upstream, model ORDER BY run, stage, upstream, model",
@@ -261,15 +259,31 @@ class Ledger:
 
     def prune_turns(self, before: datetime) -> None:
         """Forgets the counters of the live agent's turns that ended before `before`."""
-        self._db.execute("DELETE FROM ordinals WHERE key = ? AND turn != '' AND at < ?", (LIVE_KEY, before.isoformat()))
+        self._do("DELETE FROM ordinals WHERE key = ? AND turn != '' AND at < ?", (LIVE_KEY, before.isoformat()))
 
     # ---------------------------------------------------------------- inside
 
-    def _write(self) -> "_Transaction":
-        return _Transaction(self._db)
+    def _do(self, sql: str, values: Sequence[object] = ()) -> sqlite3.Cursor:
+        """Raises: StoreError."""
+        try:
+            return self._db.execute(sql, values)
+        except sqlite3.Error as error:
+            raise _failed(error) from error
+
+    @contextmanager
+    def _write(self) -> Iterator[None]:
+        """All of the block or nothing of it. Raises: StoreError."""
+        self._do("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._do("COMMIT")
+        except BaseException:
+            with suppress(sqlite3.Error):
+                self._db.execute("ROLLBACK")
+            raise
 
     def _attempt(self, key: Key, attempt: int) -> tuple[int, int | None] | None:
-        row: tuple[int, int | None] | None = self._db.execute(
+        row: tuple[int, int | None] | None = self._do(
             "SELECT requests, expires FROM attempts WHERE key = ? AND attempt = ?", (key, attempt)
         ).fetchone()
         return row
@@ -281,14 +295,14 @@ class Ledger:
 
     def _taken(self, table: str, key: Key) -> tuple[int, int]:
         assert table in ("spent", "holds")
-        row = self._db.execute(
+        row = self._do(
             f"SELECT coalesce(sum(sent + said), 0), coalesce(sum(nano), 0) FROM {table} WHERE key = ?",  # noqa: S608
             (key,),
         ).fetchone()
         return int(row[0]), int(row[1])
 
     def _spend(self, key: Key, upstream: str, model: str, tokens: Tokens, nano: int) -> None:
-        self._db.execute(
+        self._do(
             "INSERT INTO spent VALUES (?, ?, ?, 1, ?, ?, ?, ?) ON CONFLICT (key, upstream, model) DO UPDATE SET "
             "requests = requests + 1, sent = sent + excluded.sent, said = said + excluded.said, "
             "cached = cached + excluded.cached, nano = nano + excluded.nano",
@@ -297,11 +311,11 @@ class Ledger:
 
     def _take_over(self) -> None:
         with self._write():
-            left = self._db.execute("SELECT key, attempt, upstream, model, sent, said, nano FROM holds").fetchall()
+            left = self._do("SELECT key, attempt, upstream, model, sent, said, nano FROM holds").fetchall()
             for key, attempt, upstream, model, sent, said, nano in left:
                 self._spend(key, upstream, model, Tokens(sent, said, estimated=True), nano)
                 self.mark(key, attempt, fault=True, estimated=True)
-            self._db.execute("DELETE FROM holds")
+            self._do("DELETE FROM holds")
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,12 +355,6 @@ class _Room:
         return " and ".join(lines) + " are left"
 
 
-class _Transaction:
-    def __init__(self, db: sqlite3.Connection) -> None:
-        self._db = db
-
-    def __enter__(self) -> None:
-        self._db.execute("BEGIN IMMEDIATE")
-
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-        self._db.execute("COMMIT" if kind is None else "ROLLBACK")
+def _failed(error: sqlite3.Error) -> StoreError:
+    full = "full" in str(error)
+    return (StoreFull if full else StoreError)(f"the gateway's ledger cannot be used: {error}")

@@ -3,13 +3,12 @@
 from moss.domain.redact import Redactor
 from moss.gateway.call import Redact
 from moss.gateway.config import GatewayConfig
+from moss.gateway.home import GatewayHome, salt_of
 
 
-def redact_of(config: GatewayConfig) -> Redact:
-    """The home's redaction; without a salt, none. The salt makes placeholders the same as in the evidence."""
-    if config.salt is None:
-        return bytes
-    redactor = Redactor(config.salt.read_bytes(), config.redact)
+def redact_of(home: GatewayHome, config: GatewayConfig) -> Redact:
+    """The home's redaction, by whose salt placeholders are the same as in the evidence."""
+    redactor = Redactor(salt_of(home.home), config.redact)
 
     def redact(data: bytes) -> bytes:
         return redactor.redact_bytes(data)[0]

@@ -13,7 +13,7 @@ from datetime import datetime
 import structlog
 from aiohttp import web
 
-from moss.errors import TokenRefused
+from moss.errors import StoreError, TokenRefused
 from moss.gateway.admin import Admin
 from moss.gateway.call import Call
 from moss.gateway.chat import Chat
@@ -61,6 +61,10 @@ class GatewayServer:
             return await self._call(request, wire, found["upstream"])
         except Denied as denied:
             return self._refuse(request, wire, denied)
+        except StoreError as error:
+            log.error("the ledger failed", error=str(error))
+            sentence = "the gateway cannot count this request now, so it is not sent"
+            return self._refuse(request, wire, Denied(503, sentence, code="ledger", kind="server_error"))
 
     def _wire(self, path: str, target: str) -> Wire:
         for wire in self._wires:

@@ -7,18 +7,18 @@ upstream dies, the gateway stops) it is settled and recorded exactly once; a clo
 import asyncio
 import re
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import assert_never
+from typing import Any, assert_never
 
 import structlog
 
 from moss.config import Upstream
 from moss.domain.evidence import Exchange
 from moss.domain.ids import Digest, Key
-from moss.errors import UserError
+from moss.errors import StoreError, UserError
 from moss.gateway.artifacts import Artifacts
 from moss.gateway.call import Call, Redact
 from moss.gateway.canonical import canonical_digest
@@ -71,7 +71,8 @@ class Switchboard:
     ) -> None:
         self._ledger, self._records, self._upstreams = ledger, records, upstreams
         self._redact, self._now = redact, now
-        self._flying: dict[Key, set[asyncio.Task[object]]] = {}
+        self._flying: dict[Key, set[asyncio.Future[object]]] = {}
+        self._keeping: dict[Key, set[asyncio.Future[object]]] = {}
         self._settled = asyncio.Condition()
         self._paid: dict[tuple[Key, int], Mapping[tuple[int, Digest], Exchange]] = {}
         self.use(config, prices)
@@ -93,8 +94,8 @@ class Switchboard:
         call = await self._begin(wire, arrival)
         task = asyncio.current_task()
         assert task is not None
-        flying = self._flying.setdefault(arrival.passed.grant.key, set())
-        flying.add(task)
+        key = arrival.passed.grant.key
+        _note(self._flying, key, task)
         try:
             canonical = await self._canonical_now(call)
             async with self._answer(call, canonical, arrival.headers) as speech:
@@ -106,9 +107,9 @@ class Switchboard:
         finally:
             self._settle(call)
             keeping = asyncio.ensure_future(self._keep(call))
-            flying.add(keeping)
-            keeping.add_done_callback(flying.discard)
-            flying.discard(task)
+            _note(self._keeping, key, keeping)
+            keeping.add_done_callback(lambda done: _forget(self._keeping, key, done))
+            _forget(self._flying, key, task)
             await asyncio.shield(keeping)
 
     async def _begin(self, wire: Wire, arrival: Arrival) -> Call:
@@ -277,6 +278,13 @@ class Switchboard:
         call.hold = held
 
     def _settle(self, call: Call) -> None:
+        try:
+            self._account(call)
+        except StoreError as error:
+            # its hold stays: the room is counted as taken until a restart counts it as spent
+            log.error("a call could not be settled", key=call.passed.grant.key, error=str(error))
+
+    def _account(self, call: Call) -> None:
         key, attempt = call.passed.grant.key, call.passed.attempt
         if call.hold is not None:
             tokens = call.tokens()
@@ -329,19 +337,32 @@ class Switchboard:
                 self._records.add(key, attempt, exchange)
         except OSError as error:
             log.error("an exchange could not be recorded", key=key, ordinal=call.ordinal, error=str(error))
-            self._ledger.mark(key, attempt, fault=True)
+            with suppress(StoreError):
+                self._ledger.mark(key, attempt, fault=True)
 
     async def quiet(self, key: Key, *, end: bool) -> None:
         """Waits a moment until no call of a grant is in flight; `end`: then ends those that are."""
-        flying = set(self._flying.get(key, ()))
-        if flying:
-            _, late = await asyncio.wait(flying, timeout=DRAIN_SECONDS)
-            if end and late:
-                for task in late:
-                    task.cancel()
-                await asyncio.wait(late, timeout=DRAIN_SECONDS)
-        if not self._flying.get(key, True):
-            self._flying.pop(key, None)
+        await _done(self._flying.get(key, set()))
+        if end:
+            for task in self._flying.get(key, ()):
+                task.cancel()
+            await _done(self._flying.get(key, set()))
+        await _done(self._keeping.get(key, set()))
+
+
+def _note(tasks: dict[Key, set[asyncio.Future[object]]], key: Key, task: asyncio.Future[Any]) -> None:
+    tasks.setdefault(key, set()).add(task)
+
+
+def _forget(tasks: dict[Key, set[asyncio.Future[object]]], key: Key, task: asyncio.Future[Any]) -> None:
+    tasks[key].discard(task)
+    if not tasks[key]:
+        del tasks[key]
+
+
+async def _done(tasks: set[asyncio.Future[object]]) -> None:
+    if tasks:
+        await asyncio.wait(set(tasks), timeout=DRAIN_SECONDS)
 
 
 def _script_file(upstream: Upstream) -> Script:
