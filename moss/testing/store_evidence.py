@@ -8,7 +8,7 @@ Never used by itself: `moss.testing.stores.MemoryStore` is the whole.
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from functools import wraps
 from typing import Concatenate, Literal, ParamSpec, TypeVar
@@ -48,6 +48,7 @@ class _Kept:
 class _Print:
     closed: Literal["dismissed", "fixed"] | None = None
     reopened: bool = False
+    batch: BatchId | None = None
 
 
 @dataclass
@@ -186,7 +187,9 @@ class MemoryEvidence:
         """A fingerprint is closed when nothing of it is in the pool or in a batch that goes on."""
         for name in fingerprints:
             living = any(self._state(kept) in ("open", "batched") for kept in self._of(name))
-            self._prints[name] = replace(self._prints[name], closed=None) if living else _Print(closed=closed)
+            known = self._prints[name]
+            known.closed = None if living else closed
+            known.reopened = known.reopened and living
 
     def _row(self, name: Fingerprint) -> FingerprintRow:
         kept = self._of(name)
@@ -199,7 +202,6 @@ class MemoryEvidence:
             state = "reopened" if known.reopened else "open"
         else:
             state = known.closed or "fixed"
-        batches = [self._batches[one.batch] for one in kept if one.batch]
         return FingerprintRow(
             fingerprint=name,
             seen=len(kept),
@@ -207,7 +209,7 @@ class MemoryEvidence:
             last=latest.turn.at,
             example=latest.example,
             state=state,
-            run=max(batches, key=lambda sealed: sealed.batch.sealed_at).run if batches else None,
+            run=self._batches[known.batch].run if known.batch else None,
         )
 
     # batches
@@ -226,7 +228,8 @@ class MemoryEvidence:
         for one in kept:
             one.batch, one.dismissed = batch.id, False
         for one in kept:
-            self._prints[one.failure.fingerprint].closed = None
+            known = self._prints[one.failure.fingerprint]
+            known.closed, known.batch = None, batch.id
 
     @locked
     def new_batch_id(self) -> BatchId:

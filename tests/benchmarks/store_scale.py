@@ -29,7 +29,7 @@ from moss.testing.clock import ManualClock
 from moss.testing.samples import NOON, failure
 
 PRINTS = 2_000
-SESSION_LENGTH = 5
+SESSION_LENGTH = 10
 ENTRIES = 4
 
 

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, delete, func, select
 
 from moss.adapters.stores import pool
 from moss.adapters.stores.dialect import insert_missing, upsert
-from moss.adapters.stores.part import AnyRow, Part, chunks, next_number, number
+from moss.adapters.stores.part import AnyRow, Part, chunks, next_number, number, plain
 from moss.adapters.stores.schema import (
     batches,
     cursors,
@@ -66,8 +66,8 @@ class Evidence(Part):
                 connection.execute(
                     delete(rejected).where(
                         rejected.c.source == source,
-                        rejected.c.session == item.session,
-                        rejected.c.place == item.where,
+                        rejected.c.session == plain(item.session),
+                        rejected.c.place == plain(item.where),
                         rejected.c.raw_sha == item.raw_sha,
                     )
                 )
@@ -156,7 +156,7 @@ def _add_guards(connection: Connection, new: Sequence[Failure], found: Sequence[
 
 
 def _move_cursors(connection: Connection, source: str, moved: Sequence[Cursor]) -> None:
-    rows = [{"source": source, "session": cursor.session, "mark": cursor.mark} for cursor in moved]
+    rows = [{"source": source, "session": plain(cursor.session), "mark": plain(cursor.mark)} for cursor in moved]
     upsert(connection, cursors, rows, ["mark"])
 
 
@@ -165,10 +165,10 @@ def _add_rejected(connection: Connection, source: str, refused: Sequence[Rejecte
     rows: list[dict[str, Any]] = [
         {
             "source": source,
-            "session": item.session,
-            "place": item.where,
+            "session": plain(item.session),
+            "place": plain(item.where),
             "raw_sha": item.raw_sha,
-            "because": item.because,
+            "because": plain(item.because),
             "number": place,
         }
         for place, item in enumerate(refused, first + 1)

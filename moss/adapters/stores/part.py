@@ -44,3 +44,8 @@ def chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
     """`items` in pieces that fit into one statement on every engine."""
     for start in range(0, len(items), _AT_ONCE):
         yield items[start : start + _AT_ONCE]
+
+
+def plain(text: str) -> str:
+    """`text` without what no database takes: bytes of a file name that were no UTF-8 are written as escapes."""
+    return text.encode("utf-8", "backslashreplace").decode()

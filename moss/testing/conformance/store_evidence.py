@@ -43,6 +43,14 @@ class EvidenceContract:
         assert list(store.rejected("jsonl")) == [worse]
         assert store.rejected("other") == []
 
+    def test_a_file_name_that_is_no_text_is_refused_without_harm(self, store: Store) -> None:
+        odd = "caf\udce9 \x1b[31m"
+        bad = Rejected(odd, f"{odd}:7", f"cannot read {odd}", Digest(sha256(b"x")))
+        store.save_scan("jsonl", [], [], [Cursor(odd, odd)], [bad], NOON)
+        assert len(store.rejected("jsonl")) == len(store.cursors("jsonl")) == 1
+        store.drop_rejected("jsonl", [bad])
+        assert store.rejected("jsonl") == []
+
     def test_failures_are_listed_oldest_first_by_any_of_their_marks(self, store: Store) -> None:
         late, early, other = failure("s2", 5), failure("s1", 1), failure("s1", 3, "lost-order")
         save(store, late, early, other)
