@@ -66,7 +66,7 @@ class ToolError:
     """A tool row with an error, or whose JSON result tells of one."""
 
     name = "tool-error"
-    signals = (b'"error', b"exit_code")
+    signals = (b'"error"', b'\\"error\\"', b"exit_code")
 
     def findings(self, turn: Turn) -> Iterator[Finding]:
         for tool in turn.tools:
@@ -98,7 +98,7 @@ class StreamCut:
     """The model's answer ended before it was complete, as the agent tells it."""
 
     name = "stream-cut"
-    signals = (b'"error',)
+    signals = (b'"error"',)
 
     def findings(self, turn: Turn) -> Iterator[Finding]:
         if turn.error and CUT.search(turn.error[:TEXT_LIMIT]):
@@ -109,7 +109,7 @@ class HttpError:
     """The agent answered 400 or above, or says itself that the turn ended in an error."""
 
     name = "http-error"
-    signals = (b'"status":4', b'"status":5', b'"error')
+    signals = (b'"status":4', b'"status":5', b'"error"')
 
     def findings(self, turn: Turn) -> Iterator[Finding]:
         status = turn.status or 0
@@ -123,7 +123,7 @@ class Length:
     """The answer was cut off by a length limit."""
 
     name = "length"
-    signals = (b'"length"',)
+    signals = (b'"finish":"length"',)
 
     def findings(self, turn: Turn) -> Iterator[Finding]:
         if turn.finish == "length":
@@ -133,13 +133,14 @@ class Length:
 
 
 class EmptyReply:
-    """The agent said nothing. A line without any reply is a suspect of its own accord (see the evidence format)."""
+    """The agent said nothing. Blanks are words here: a rule of the user's own finds them where they matter.
+    A line without any reply is a suspect of its own accord (see the evidence format)."""
 
     name = "empty-reply"
-    signals = (b'"reply":""', b'"reply":" ', b'"reply":"\\', b'"reply":null')
+    signals = (b'"reply":""',)
 
     def findings(self, turn: Turn) -> Iterator[Finding]:
-        if not (turn.reply or "").strip():
+        if not turn.reply:
             yield Finding(detector=self.name, fingerprint=Fingerprint(self.name), quote="the reply is empty")
 
 

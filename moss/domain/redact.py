@@ -9,8 +9,10 @@ import bisect
 import hmac
 import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+
+import stringzilla
 
 from moss.domain import secrets
 from moss.domain.evidence import Chunk, Exchange, ToolCall, Turn
@@ -26,9 +28,9 @@ WINDOW = 1 << 16
 """Characters that a user's pattern looks at in one go."""
 OVERLAP = 1 << 10
 _CLASSES = bytes(97 if (chr(at).isalnum() and at < 128) or chr(at) in "+/_.=-" else 32 for at in range(256))
-_DIGITS = bytes(48 if 48 <= at < 58 else 120 for at in range(256))
+_DIGITS = bytes(48 if 48 <= at < 58 or chr(at) in " -" else 120 for at in range(256))
+_WORD, _CARD = b"a" * secrets.LONG_WORD, b"0" * 13
 _LOWER = bytes(at + 32 if 65 <= at < 91 else at for at in range(256))
-_KEYWORDS = tuple(word.encode() for word in secrets.KEYWORDS)
 
 
 class Redactor:
@@ -60,14 +62,17 @@ class Redactor:
         text, count = self.redact(data.decode("utf-8", "surrogateescape"))
         return text.encode("utf-8", "surrogateescape"), count
 
-    def suspects(self, data: bytes) -> bool:
-        """Whether a closer look is worth it: a few microseconds a kilobyte, and never a wrong no."""
-        if self._patterns or b"@" in data or b"a" * secrets.LONG_WORD in data.translate(_CLASSES):
+    def suspects(self, data: bytes, json: bool = False) -> bool:
+        """Whether a closer look is worth it: a microsecond or two a kilobyte, and never a wrong no.
+        `json`: the bytes are JSON, where a letter may hide behind an escape."""
+        text = stringzilla.Str(data)
+        if json and (text.find(b"\\u") >= 0 or text.find(b"\\/") >= 0):
             return True
-        if b"0" * 13 in data.translate(_DIGITS, b" -"):
+        if self._patterns or text.find(b"@") >= 0 or stringzilla.Str(text.translate(_CLASSES)).find(_WORD) >= 0:
             return True
-        lower = data.translate(_LOWER)
-        return any(word in lower for word in _KEYWORDS)
+        if stringzilla.Str(text.translate(_DIGITS)).find(_CARD) >= 0 and _CARD in data.translate(_DIGITS, b" -"):
+            return True
+        return _announced(stringzilla.Str(text.translate(_LOWER)))
 
     # ------------------------------------------------------------------ values
 
@@ -201,6 +206,24 @@ class _Count:
                 "error": self.maybe(tool.error),
             }
         )
+
+
+def _announced(lower: stringzilla.Str) -> bool:
+    """Whether one of `secrets.KEYWORDS` is in it: written out, since it is asked of every turn."""
+    find: Callable[[bytes], int] = lower.find
+    return (
+        find(b"passw") >= 0
+        or find(b"pwd") >= 0
+        or find(b"passphrase") >= 0
+        or find(b"secret") >= 0
+        or find(b"token") >= 0
+        or find(b"key") >= 0
+        or find(b"credential") >= 0
+        or find(b"auth") >= 0
+        or find(b"bearer") >= 0
+        or find(b"basic") >= 0
+        or find(b"://") >= 0
+    )
 
 
 def _texts(turn: Turn) -> Iterator[str]:

@@ -143,7 +143,7 @@ def _words(text: str) -> Iterator[Span]:
             if len(word) >= 20 and random_word(word):
                 yield Span(*match.span())
                 continue
-        elif len(word) in (40, 64, 86, 88) and random_word(word.replace("/", "")) and not word.startswith("/"):
+        elif len(word) in (40, 64, 86, 88) and random_word(word.replace("/", ""), 1.3) and not word.startswith("/"):
             yield Span(*match.span())
             continue
         yield from _parts(word, match.start())
@@ -155,9 +155,9 @@ def _parts(word: str, at: int) -> Iterator[Span]:
             yield Span(at + part.start(), at + part.end())
 
 
-def random_word(word: str) -> bool:
+def random_word(word: str, slack: float = 1.0) -> bool:
     """Whether a word looks drawn at random: many signs, and letters and digits change all the time.
-    Hex alone is not: git commits and digests are no secrets."""
+    Hex alone is not: git commits and digests are no secrets. `slack` above 1 lets longer pieces pass."""
     plain = "".join(PIECE.findall(word))
     if len(plain) < 12 or len(plain) < 0.8 * len(word) or HEX.fullmatch(plain):
         return False
@@ -165,7 +165,8 @@ def random_word(word: str) -> bool:
     pieces = len(PIECE.findall(plain))
     # a word that people make has pieces of four letters and more; at random they are two or three long
     longest = 2.4 if not digits else 2.8 if upper else 3.4
-    return (digits or upper) and not plain.isdigit() and len(plain) / pieces <= longest and entropy(plain) >= 3.3
+    drawn = len(plain) / pieces <= longest * slack and entropy(plain) >= 3.3
+    return drawn and (digits or upper) and not plain.isdigit()
 
 
 def entropy(word: str) -> float:
