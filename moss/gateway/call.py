@@ -30,6 +30,7 @@ class Call:
     at: datetime
     kept_bytes: int
     turn: str | None = None
+    """as a redacted turn has it"""
     divergent: bool = False
     hold: Hold | None = None
     billed: bool = False
@@ -100,7 +101,7 @@ class Call:
             whole=self.kept <= self.kept_bytes and (complete or not self.left),
             origin=self.origin,
             divergent=self.divergent,
-            turn=redact_turn(self.turn, redact),
+            turn=self.turn,
             tokens_in=tokens.sent,
             tokens_out=tokens.said,
         )

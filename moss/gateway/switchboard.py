@@ -20,7 +20,7 @@ from moss.domain.evidence import Exchange
 from moss.domain.ids import Digest, Key
 from moss.errors import StoreError, UserError
 from moss.gateway.artifacts import Artifacts
-from moss.gateway.call import Call, Redact
+from moss.gateway.call import Call, Redact, redact_turn
 from moss.gateway.canonical import canonical_digest
 from moss.gateway.config import GatewayConfig
 from moss.gateway.ledger import LIVE_KEY, Full, Ledger, Want
@@ -121,7 +121,7 @@ class Switchboard:
         key = passed.grant.key
         if key != LIVE_KEY and self._records.full(key, passed.attempt):
             raise Denied(429, "the record of this box is full", code="record_full", kind="rate_limit_error")
-        turn = arrival.turn if key == LIVE_KEY else None
+        turn = redact_turn(arrival.turn, self._redact) if key == LIVE_KEY else None
         ordinal = self._ledger.arrive(key, passed.attempt, turn or "", now)
         return Call(passed, wire, asked, upstream.name, ordinal, now, self.config.kept_bytes, turn)
 

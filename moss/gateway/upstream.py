@@ -4,6 +4,7 @@ Never parses an answer. Invariant: only headers of the two lists pass; a key goe
 nobody else: no redirect is followed, no proxy of the environment is used, an answer that repeats the key is blanked.
 """
 
+import io
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -50,7 +51,7 @@ class Upstreams:
         try:
             answer = await self._open().post(
                 join(upstream.url, wire.path),
-                data=raw,
+                data=io.BytesIO(raw),
                 headers=headers,
                 allow_redirects=False,
                 timeout=self._timeout,

@@ -4,7 +4,7 @@ import json
 import re
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moss.gateway.canonical import canonical_digest, canonical_form
@@ -55,12 +55,14 @@ def test_the_order_of_keys_and_blanks_do_not_count_the_model_does() -> None:
     assert canonical_digest("/a", b"{}") != canonical_digest("/b", b"{}")
 
 
+@settings(deadline=None)
 @given(values)
 def test_the_form_of_a_form_is_the_form(value: Any) -> None:
     form = canonical_form(value, VOLATILE)
     assert canonical_form(form, VOLATILE) == form
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_any_bytes_have_a_form(body: bytes) -> None:
     assert canonical_digest("/v1/x", body, VOLATILE).startswith("sha256:")

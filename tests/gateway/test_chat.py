@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moss.gateway.chat import Chat
@@ -26,6 +26,7 @@ def test_the_lower_of_two_bounds_holds_times_the_choices() -> None:
     assert asked(max_tokens="many").most_out is None
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300) | st.recursive(st.none() | st.text(), st.lists).map(lambda v: json.dumps(v).encode()))
 def test_any_body_is_read_or_refused(raw: bytes) -> None:
     with contextlib.suppress(Denied):
@@ -77,6 +78,7 @@ def test_figures_that_are_none_are_not_believed(usage: object) -> None:
     assert meter.tokens().estimated
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(max_size=100)), st.booleans())
 def test_any_answer_is_counted(pieces: list[bytes], stream: bool) -> None:
     meter = CHAT.meter(asked(), "text/event-stream" if stream else "application/json")

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moss.domain.ids import Key, RunId
-from moss.errors import TokenRefused
+from moss.errors import StoreError, StoreFull, TokenRefused
 from moss.gateway.ledger import LIVE_KEY, Full, Hold, Ledger, Want
 from moss.gateway.prices import NANO, Price
 from moss.gateway.wire import Tokens
@@ -80,6 +80,7 @@ calls = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(calls, st.integers(1, 300), st.integers(1, 1000))
 def test_whatever_comes_in_whatever_order_the_limits_hold(
     asked: list[tuple[int, int, float, int]], max_tokens: int, max_micro: int
@@ -160,3 +161,25 @@ def test_spending_is_told_by_run_stage_and_model(ledger: Ledger) -> None:
         ("ev-02", "plan", "n", 1, 2),
     ]
     assert [row.money_usd for row in ledger.spending(RunId("ev-01"))] == [pytest.approx(2e-6)]
+
+
+def test_a_disk_that_is_full_refuses_and_keeps_what_was_there(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger.db")
+    opened(ledger)
+    ledger._db.execute("PRAGMA max_page_count = 1")
+
+    def fill() -> None:
+        for number in range(10_000):
+            ledger.open(grant(f"ev-01/{number}"), NOW)
+
+    with pytest.raises(StoreFull, match="ledger"):
+        fill()
+    ledger.admit(grant().key, 1)
+    ledger.close()
+
+
+def test_a_file_that_is_no_ledger_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    path.write_bytes(b"not a database, but long enough to be one" * 100)
+    with pytest.raises(StoreError, match="ledger"):
+        Ledger(path)

@@ -4,7 +4,7 @@ import contextlib
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moss.domain.evidence import Chunk, Exchange
@@ -28,6 +28,7 @@ def exchange(ordinal: int = 1, chunks: tuple[Chunk, ...] = (), turn: str | None 
     )
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.binary(max_size=30), st.floats(0, 100)), max_size=5))
 def test_it_is_read_as_it_was_written(pieces: list[tuple[bytes, float]]) -> None:
     chunks = tuple(Chunk(data=data, after=after) for data, after in pieces)
@@ -35,6 +36,7 @@ def test_it_is_read_as_it_was_written(pieces: list[tuple[bytes, float]]) -> None
     assert load(dump(written)) == written
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=100))
 def test_any_bytes_are_a_recording_or_a_users_mistake(data: bytes) -> None:
     with contextlib.suppress(UserError):

@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moss.errors import UserError
@@ -67,6 +67,7 @@ def test_a_script_that_is_wrong_is_refused_with_its_place(rule: dict[str, Any], 
         read_script(script(rule), "a.json")
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200) | st.text().map(lambda text: json.dumps(text).encode()))
 def test_any_bytes_are_a_script_or_a_users_mistake(data: bytes) -> None:
     with contextlib.suppress(UserError):

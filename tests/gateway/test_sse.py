@@ -2,7 +2,7 @@
 
 import itertools
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moss.gateway.sse import EVENT_LIMIT, EventReader
@@ -20,6 +20,7 @@ def test_fields_other_than_data_and_unfinished_events_are_left_out() -> None:
     assert read([STREAM]) == EVENTS
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, len(STREAM)), max_size=12))
 def test_pieces_do_not_change_the_events(cuts: list[int]) -> None:
     at = sorted({0, len(STREAM), *cuts})
@@ -27,6 +28,7 @@ def test_pieces_do_not_change_the_events(cuts: list[int]) -> None:
     assert read([STREAM[at : at + 1] for at in range(len(STREAM))]) == EVENTS
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(max_size=50), max_size=10))
 def test_any_bytes_are_read(pieces: list[bytes]) -> None:
     assert isinstance(read(pieces), list)

@@ -99,6 +99,25 @@ def test_a_client_that_leaves_hangs_up_the_upstream(running: Running, model: Mod
     assert running.control.usage(grant().key).faults == 0
 
 
+def test_a_client_that_leaves_after_the_end_was_told_has_a_whole_answer(running: Running, model: ModelServer) -> None:
+    gone = threading.Event()
+
+    def act(reached: Reached, line: Line) -> None:
+        line.head(200, Content_Type="text/event-stream", Transfer_Encoding="chunked")
+        line.chunk(delta("all of it") + b"data: [DONE]\n\n")
+        if line.gone():
+            gone.set()
+
+    model.act = act
+    connection = HTTPConnection("127.0.0.1", running.port, timeout=10)
+    headers = {"Authorization": f"Bearer {running.control.open(grant())}"}
+    connection.request("POST", "/v1/chat/completions", json.dumps(chat("x", stream=True)), headers)
+    connection.getresponse().read1()
+    connection.close()
+    assert gone.wait(5)
+    assert running.control.record(grant().key)[0].whole
+
+
 def test_a_client_that_leaves_before_the_first_byte_is_billed_for_its_request(
     running: Running, model: ModelServer
 ) -> None:
