@@ -10,11 +10,11 @@ import pytest
 from moss import config
 from moss.adapters.boxes.process import ProcessBoxes
 from moss.domain.frozen import sha256
-from moss.domain.ids import Digest
-from moss.errors import BoxRefused
-from moss.ports import Boxes, Image
+from moss.domain.ids import Digest, Key, RunId
+from moss.errors import BoxLost, BoxRefused
+from moss.ports import Box, Boxes, BoxExit, BoxRole, BoxSpec, ExitReason, Image
 from moss.testing.boxes import FakeBoxes, Program, Running, listening
-from moss.testing.conformance.boxes import BoxesContract, Programs
+from moss.testing.conformance.boxes import SECONDS, BoxesContract, Programs
 
 DIGEST = Digest(sha256(b"an image"))
 
@@ -166,3 +166,40 @@ class TestFakeBoxes(BoxesContract):
         yield boxes
         for box in boxes.list():
             boxes.remove(box.key)
+
+
+class TestWhatGoesWrongInMemory:
+    """Failures that tests script."""
+
+    @pytest.fixture
+    def boxes(self, tmp_path: Path) -> FakeBoxes:
+        return FakeBoxes(tmp_path, PROGRAMS)
+
+    def launch(self, boxes: FakeBoxes, key: str, *argv: str) -> Box:
+        return boxes.launch(BoxSpec(Key(key), RunId("ev-01"), BoxRole.TRIAL, argv))
+
+    def test_a_scripted_exit_replaces_the_program(self, boxes: FakeBoxes) -> None:
+        end = BoxExit(137, ExitReason.MEMORY, 1.0)
+        boxes.fail("ev-01/*/trial/*", end)
+        box = self.launch(boxes, "ev-01/1/trial/1", "words", "never said")
+        assert boxes.wait(box, 0.0) == end
+        assert boxes.output(box) == b""
+        other = self.launch(boxes, "ev-01/1/trial/2", "words", "said")
+        assert boxes.wait(other, SECONDS) == BoxExit(0, ExitReason.EXITED, pytest.approx(0, abs=SECONDS))
+
+    def test_a_scripted_error_is_raised_as_often_as_it_says(self, boxes: FakeBoxes) -> None:
+        boxes.fail("*", BoxRefused("no rights"), times=2)
+        for _ in range(2):
+            with pytest.raises(BoxRefused, match="no rights"):
+                self.launch(boxes, "ev-01/1", "words")
+        assert boxes.launched == []
+        assert self.launch(boxes, "ev-01/1", "words").key == "ev-01/1"
+
+    def test_a_box_gets_lost_at_once_or_later(self, boxes: FakeBoxes) -> None:
+        boxes.fail("ev-01/1", BoxLost("evicted"))
+        running = self.launch(boxes, "ev-01/2", "sleep")
+        assert boxes.wait(running, 0.0) is None
+        boxes.lose(running.key)
+        for box in (self.launch(boxes, "ev-01/1", "words"), running):
+            with pytest.raises(BoxLost):
+                boxes.wait(box, SECONDS)

@@ -7,16 +7,16 @@ folder alone. Invariant: the same patch on the same base with the same message i
 
 import contextlib
 import fcntl
-import os
 import re
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote
 
 from moss.adapters.source.git_ignored import ignored
-from moss.adapters.source.git_program import Git
+from moss.adapters.source.git_program import SECONDS, Git
 from moss.adapters.source.git_trees import MODULE, Entry, Found, entries, export, oid_of, store_blobs, walk, write_tree
 from moss.domain.diffs import added_lines, changes
 from moss.domain.ids import CommitId, Key
@@ -75,7 +75,8 @@ class GitSource:
     def export(self, commit: CommitId, into: Path) -> None:
         tree = self._tree(commit)
         into.parent.mkdir(parents=True, exist_ok=True)
-        fresh = into.with_name(f".{into.name}.{os.getpid()}-{os.urandom(4).hex()}")
+        fresh = into.with_name(f".{into.name}.new")
+        remove_tree(fresh)
         try:
             export(self._git, tree, fresh)
             remove_tree(into)
@@ -195,11 +196,8 @@ class GitSource:
     def _known(self, commit: CommitId) -> CommitId:
         if not re.fullmatch(r"[0-9a-f]{40}", commit):
             raise UserError(f"{commit!r} is not a full commit hash")
-        for attempt in (False, True):
-            if attempt:
-                self._refresh()
-            else:
-                self._where()
+        for look in (self._where, self._refresh):
+            look()
             if self._git.ask("cat-file", "-e", f"{commit}^{{commit}}").code == 0:
                 return commit
         raise UserError(f"the commit {commit} is not in the repository", where=str(self._source))
@@ -260,8 +258,14 @@ class GitSource:
 
     @contextlib.contextmanager
     def _scratch(self) -> Iterator[Path]:
-        (self._home / "tmp").mkdir(mode=0o700, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=self._home / "tmp") as folder:
+        scratch = self._home / "tmp"
+        scratch.mkdir(mode=0o700, exist_ok=True)
+        for left in scratch.iterdir():
+            # of a controller that was killed: no command of git takes so long
+            with contextlib.suppress(FileNotFoundError):
+                if left.stat().st_mtime < time.time() - 2 * SECONDS:
+                    remove_tree(left)
+        with tempfile.TemporaryDirectory(dir=scratch) as folder:
             yield Path(folder)
 
     @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import time
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -507,3 +508,15 @@ def test_nothing_is_left_in_the_home_but_the_mirror(
     assert sorted(path.name for path in home.iterdir()) == [".lock", "clerk.git", "gitconfig", "tmp"]
     assert list((home / "tmp").iterdir()) == []
     assert home.stat().st_mode & 0o077 == 0
+
+
+def test_what_a_killed_controller_left_is_swept(source: GitSource, base: CommitId, tree: Path, tmp_path: Path) -> None:
+    scratch = tmp_path / "home" / "git" / "tmp"
+    for name, age in (("old", 86_400), ("young", 0)):
+        (scratch / name).mkdir(parents=True)
+        os.utime(scratch / name, (time.time() - age,) * 2)
+    (tmp_path / ".tree.new").mkdir()
+    source.diff(base, tree)
+    source.export(base, tree)
+    assert [path.name for path in scratch.iterdir()] == ["young"]
+    assert not (tmp_path / ".tree.new").exists()
