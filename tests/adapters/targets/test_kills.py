@@ -172,11 +172,18 @@ def test_a_stop_killed_in_the_middle_is_finished_by_the_next(live: LiveProcess) 
     assert not live.target.current().running
 
 
-def test_a_hold_outlives_a_killed_proxy_until_its_deadline(live: LiveProcess) -> None:
+def test_a_hold_outlives_a_killed_proxy_which_the_supervisor_starts_again(live: LiveProcess) -> None:
     live.target.hold(KEY, 0.5, 60.0)
-    kill("proxy", live)
-    assert live.send("lost door").wait().status == 0
-    live.target.keep_alive()
+    (pid,) = lock.holders(live.target.options.lock)
+    os.kill(pid, signal.SIGKILL)
+
+    def holds_again() -> bool:
+        try:
+            return live.target._hold.status().held == KEY
+        except TargetDown:
+            return False
+
+    until(holds_again)
     waiting = live.send("waits")
     live.waits(1)
     live.target.release(KEY)

@@ -25,7 +25,7 @@ from moss.errors import TargetDown
 
 SECONDS = 10.0
 """how long an answer may take that waits for nothing"""
-STATUS_SECONDS = 0.5
+STATUS_SECONDS = 1.0
 START_SECONDS = 20.0
 
 

@@ -4,14 +4,17 @@ Invariant: a snapshot without its marker does not exist; the state folder is at 
 the blink between two renames with both at hand, or the whole snapshot.
 """
 
+import contextlib
 import hashlib
 import os
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from moss.adapters.targets.process import tree
 from moss.daemon import durable
+from moss.daemon.machine import boot_id
 from moss.domain.frozen import Frozen
 from moss.domain.ids import Key
 from moss.errors import NoSpace, TargetError
@@ -20,11 +23,14 @@ from moss.ports import Snapshot
 
 
 class Marker(Frozen):
-    """Written last: the snapshot is whole."""
+    """Written last: the snapshot is whole. Until it is `durable` a power cut may have emptied its files, so then it
+    counts only in the run of the machine that it was taken in."""
 
     key: Key
     bytes: int
     seconds: float
+    machine_boot: str
+    durable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +46,8 @@ class Snapshots:
         if data is None:
             return None
         marker = Marker.model_validate_json(data)
+        if not marker.durable and marker.machine_boot != boot_id():
+            return None
         return Snapshot(marker.key, marker.bytes, marker.seconds)
 
     def take(self, key: Key, limit_bytes: int) -> Snapshot | None:
@@ -56,9 +64,11 @@ class Snapshots:
         folder = durable.private_folder(self._of(key))
         if tree.free(folder) < size:
             raise NoSpace(f"the snapshot takes {size} bytes, {tree.free(folder)} are free at {folder}")
-        self._copy(self.state, folder / "state")
-        marker = Marker(key=key, bytes=size, seconds=time.monotonic() - began)
+        self._copy(self.state, folder / "state", tree.copy_exact)
+        marker = Marker(key=key, bytes=size, seconds=time.monotonic() - began, machine_boot=boot_id())
         write_durably(folder / "whole.json", marker.model_dump_json().encode())
+        # The agent is down now: the disk gets its time while the next version starts.
+        threading.Thread(target=self._make_durable, args=(folder, marker), name="durable", daemon=True).start()
         return Snapshot(key, size, marker.seconds)
 
     def restore(self, key: Key) -> None:
@@ -70,7 +80,7 @@ class Snapshots:
             raise TargetError(f"there is no whole snapshot of {key}")
         incoming, displaced = self._beside(key, "incoming"), self._beside(key, "displaced")
         if not displaced.exists():
-            self._copy(self._of(key) / "state", incoming)
+            self._copy(self._of(key) / "state", incoming, tree.copy_durably)
             os.rename(self.state, displaced)
         if not self.state.exists():
             os.rename(incoming, self.state)
@@ -83,14 +93,23 @@ class Snapshots:
 
     def forget(self, key: Key) -> None:
         """Absent is silent."""
+        self.settle(key)
         durable.remove(self._of(key) / "whole.json")
         remove_tree(self._of(key))
 
-    def _copy(self, source: Path, target: Path) -> None:
+    def _make_durable(self, folder: Path, marker: Marker) -> None:
+        # Forgotten meanwhile, or a disk that fails: then it stays what it is, a snapshot of this run.
+        with contextlib.suppress(OSError):
+            tree.make_durable(folder / "state")
+            if (folder / "whole.json").exists():
+                done = marker.model_copy(update={"durable": True})
+                write_durably(folder / "whole.json", done.model_dump_json().encode())
+
+    def _copy(self, source: Path, target: Path, copy_file: tree.CopyFile) -> None:
         """Replaces what a killed copy left; leaves nothing of its own when it fails."""
         remove_tree(target)
         try:
-            tree.copy(source, target, tree.copy_exact)
+            tree.copy(source, target, copy_file)
         except (NoSpace, TargetError):
             remove_tree(target)
             raise

@@ -1,7 +1,7 @@
 """`python -m moss.adapters.targets.process.supervisor --dir DIR --hold DIR`: the live agent's supervisor.
 
-Owns the process around the ward: lock, control socket, the steady look. It survives the controller, and the agent
-survives it: a new one takes the running agent over.
+Owns the process around the ward: lock, control socket, the steady look at the agent and at its front door (a hold
+proxy that died is started again). It survives the controller, and the agent survives it: a new one takes it over.
 """
 
 import argparse
@@ -30,22 +30,26 @@ from moss.adapters.targets.process.words import (
 from moss.daemon import detach, durable, lines, lock
 from moss.daemon.machine import boot_id
 from moss.errors import MossError
+from moss.hold import launch
 from moss.hold.client import HoldClient
 
 LOOK_SECONDS = 0.1
+AFTER_FAILURE_SECONDS = 1.0
 
 
 class Supervisor:
     """Answers requests, each in a thread of its own, until it is told to quit."""
 
-    def __init__(self, ward: Ward) -> None:
-        self._ward = ward
+    def __init__(self, ward: Ward, hold: Path) -> None:
+        self._ward, self._hold = ward, hold
         self.ends = threading.Event()
 
     def serve(self, listening: socket.socket) -> None:
-        """Until `ends`; looks after the agent meanwhile."""
+        """Until `ends`; looks after the agent and its front door meanwhile."""
         listening.settimeout(LOOK_SECONDS)
-        threading.Thread(target=self._tend, name="tend", daemon=True).start()
+        looks: tuple[Callable[[], object], ...] = (self._ward.tend, lambda: launch.revive(self._hold))
+        for look in looks:
+            threading.Thread(target=self._steadily, args=(look,), daemon=True).start()
         while not self.ends.is_set():
             with contextlib.suppress(TimeoutError):
                 peer, _ = listening.accept()
@@ -73,12 +77,13 @@ class Supervisor:
         with peer:
             lines.answer(peer, lambda line: self.act(REQUEST.validate_json(line)).model_dump_json().encode())
 
-    def _tend(self) -> None:
+    def _steadily(self, look: Callable[[], object]) -> None:
         while not self.ends.wait(LOOK_SECONDS):
             try:
-                self._ward.tend()
+                look()
             except (MossError, OSError) as error:
                 print(f"moss supervisor: {error}", file=sys.stderr, flush=True)
+                self.ends.wait(AFTER_FAILURE_SECONDS)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -94,15 +99,15 @@ def main(argv: Sequence[str]) -> int:
         return detach.TAKEN
     ready = detach.detach(home.log) if words.detach else _nobody_waits
     try:
-        return _supervise(home, HoldClient(words.hold.absolute()), ready)
+        return _supervise(home, words.hold.absolute(), ready)
     finally:
         os.close(held)
 
 
-def _supervise(home: SupervisorHome, hold: HoldClient, ready: Callable[[], None]) -> int:
+def _supervise(home: SupervisorHome, hold: Path, ready: Callable[[], None]) -> int:
     try:
         durable.private_folder(home.tmp)
-        supervisor = Supervisor(Ward(home, boot_id(), hold.backend))
+        supervisor = Supervisor(Ward(home, boot_id(), HoldClient(hold).backend), hold)
         listening = lines.listen(home.control)
     except (MossError, OSError) as error:
         print(f"moss supervisor: {error}", file=sys.stderr, flush=True)

@@ -88,6 +88,18 @@ class ProcessTarget:
         self.keep_alive()
         self._supervisor.start(self._new_spec(image), Restart.ALWAYS)
 
+    def rehearse(self, image: Image) -> None:
+        """All that a first start needs is there: the tree, the gateway, the supervisor. Nothing is started.
+
+        Raises: BoxRefused, GatewayDown, TargetDown.
+        """
+        self._new_spec(image)
+        self._supervisor.launch()
+
+    @property
+    def grace_seconds(self) -> float:
+        return self._live.grace_seconds
+
     def shut_down(self) -> None:
         """The agent, its supervisor and the proxy have ended when this returns. For a demo's end, and undo."""
         self._supervisor.stop(None, self._live.grace_seconds)

@@ -51,7 +51,7 @@ def copy(source: Path, target: Path, copy_file: CopyFile) -> None:
 
 
 def copy_exact(source: Path, target: Path) -> None:
-    """One file nobody writes to: its data without its holes, on the disk when this returns."""
+    """One file nobody writes to: its data without its holes."""
     reading = os.open(source, os.O_RDONLY | os.O_NOFOLLOW)
     try:
         writing = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -60,11 +60,32 @@ def copy_exact(source: Path, target: Path) -> None:
             os.ftruncate(writing, size)
             for start, end in _data(reading, size):
                 _copy_range(reading, writing, start, end)
-            os.fsync(writing)
         finally:
             os.close(writing)
     finally:
         os.close(reading)
+
+
+def copy_durably(source: Path, target: Path) -> None:
+    """The same, and on the disk when this returns."""
+    copy_exact(source, target)
+    _sync(target)
+
+
+def make_durable(root: Path) -> None:
+    """A copied folder is on the disk when this returns. What vanished meanwhile is left out."""
+    for entry in _walk(root):
+        if not entry.is_symlink() and (entry.is_file() or entry.is_dir()):
+            with contextlib.suppress(FileNotFoundError):
+                _sync(Path(entry.path))
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def same_look(source: os.stat_result, target: Path, *, link: bool = False) -> None:
