@@ -8,6 +8,7 @@ One connection, used by one thread at a time: each method is one transaction.
 """
 
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -104,10 +105,11 @@ class Ledger:
     """The accounts of all grants."""
 
     def __init__(self, path: Path | str) -> None:
+        self._unwritten: Counter[Key] = Counter()
         try:
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             # NORMAL in WAL mode survives a kill of this process; a power cut may lose the last calls' figures, no more
-            self._db.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA busy_timeout=5000;")
+            self._db.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA busy_timeout=250;")
             self._db.executescript(SCHEMA)
         except sqlite3.Error as error:
             raise _failed(error) from error
@@ -205,6 +207,10 @@ class Ledger:
             (fault, estimated, live, exhausted, key, attempt),
         )
 
+    def blame(self, key: Key) -> None:
+        """Notes a fault that could not be written; it is told until the process ends."""
+        self._unwritten[key] += 1
+
     def diverged_at(self, key: Key, attempt: int) -> int | None:
         row = self._do("SELECT diverged_at FROM attempts WHERE key = ? AND attempt = ?", (key, attempt)).fetchone()
         return row[0] if row else None
@@ -237,7 +243,7 @@ class Ledger:
             tokens_in=sent,
             tokens_out=said,
             money_usd=nano / NANO,
-            faults=faults,
+            faults=faults + self._unwritten[key],
             diverged_at=diverged_at,
             live=bool(live),
             exhausted=bool(exhausted),

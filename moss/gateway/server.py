@@ -89,6 +89,9 @@ class GatewayServer:
         try:
             async with asyncio.timeout(self._seconds(passed)), self._board.call(wire, arrival) as (call, speech):
                 return await relay.pass_on(call, speech)
+        except StoreError:
+            self._ledger.blame(passed.grant.key)
+            raise
         except TimeoutError:
             if relay.response is None:
                 raise Denied(504, "no answer within the box's time", code="timeout", kind="server_error") from None
@@ -145,10 +148,6 @@ class Relay:
             return self.hang_up()
         except ConnectionError:
             call.left = True
-        except TimeoutError:
-            # the grant's time is over: for the record as if the box had left
-            call.left = True
-            raise
         return response
 
     async def _pieces(self, response: web.StreamResponse, call: Call, speech: Speech) -> None:

@@ -116,11 +116,14 @@ class Switchboard:
         big = len(arrival.raw) >= THREAD_FROM
         asked = await asyncio.to_thread(wire.read, arrival.raw) if big else wire.read(arrival.raw)
         passed, now = arrival.passed, self._now()
-        upstream = self.upstream_of(passed, arrival.upstream)
-        self._allow(passed, upstream, asked)
         key = passed.grant.key
-        if key != LIVE_KEY and self._records.full(key, passed.attempt):
-            raise Denied(429, "the record of this box is full", code="record_full", kind="rate_limit_error")
+        try:
+            upstream = self.upstream_of(passed, arrival.upstream)
+            self._allow(passed, upstream, asked)
+            self._recordable(passed)
+        except Denied as denied:
+            self._ledger.mark(key, passed.attempt, fault=denied.fault)
+            raise
         turn = redact_turn(arrival.turn, self._redact) if key == LIVE_KEY else None
         ordinal = self._ledger.arrive(key, passed.attempt, turn or "", now)
         return Call(passed, wire, asked, upstream.name, ordinal, now, self.config.kept_bytes, turn)
@@ -151,6 +154,18 @@ class Switchboard:
         models = self.models_of(passed, upstream)
         if models is not None and asked.model not in models:
             raise Denied(403, f"model `{asked.model}` is not granted to this box", code="model_denied")
+
+    def _recordable(self, passed: Pass) -> None:
+        """What cannot be recorded is not sent. But the live agent serves users: it goes on unrecorded."""
+        if passed.grant.key == LIVE_KEY:
+            return
+        try:
+            full = self._records.full(passed.grant.key, passed.attempt)
+        except OSError as error:
+            sentence = f"the record of this box cannot be written: {error.strerror}"
+            raise Denied(503, sentence, code="record", kind="server_error", fault=True) from None
+        if full:
+            raise Denied(429, "the record of this box is full", code="record_full", kind="rate_limit_error")
 
     # ---------------------------------------------------------------- who speaks
 
