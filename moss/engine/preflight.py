@@ -21,10 +21,10 @@ LOOK = 0.03
 
 
 class Preflight:
-    """Runs the preflight of a candidate."""
+    """Runs the preflight of a candidate. `look`: seconds between two looks at it."""
 
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
+    def __init__(self, parts: Parts, *, look: float = LOOK) -> None:
+        self._parts, self._look = parts, look
 
     async def perform(self, run: Run, do: Do) -> PreflightResult:
         """Raises: BoxLost, BoxRefused, GatewayDown, NoSpace."""
@@ -78,7 +78,7 @@ class Preflight:
                 return None
             if (ended := await offload(parts.boxes.wait, box, 0.0)) is not None:
                 return f"on a copy of the state it exited {ended.code} before it was ready"
-            await asyncio.sleep(LOOK)
+            await asyncio.sleep(self._look)
         return f"on a copy of the state it was not ready after {seconds:g} s"
 
     async def _canary(self, place: Place) -> str | None:

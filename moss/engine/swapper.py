@@ -31,10 +31,10 @@ class _Wait:
 
 
 class Swapper:
-    """Performs phases on `parts.target`."""
+    """Performs phases on `parts.target`. `look`: seconds between two looks at it."""
 
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
+    def __init__(self, parts: Parts, *, look: float = LOOK) -> None:
+        self._parts, self._look = parts, look
         self._target = parts.target
         self._phases: dict[Phase, Callable[[Run, Swap], Awaitable[PhaseResult]]] = {
             Phase.PREPARE: self._prepare,
@@ -144,7 +144,7 @@ class Swapper:
                 return _Wait(False, _failed(probe), probe.boot)
             if clock.monotonic() >= until:
                 return _Wait(False, f"not ready after {seconds:g} s: {probe.detail}", probe.boot)
-            await asyncio.sleep(LOOK / 4)
+            await asyncio.sleep(self._look / 4)
 
     async def _canary(self, run: Run, swap: Swap) -> PhaseResult:
         canary = self._parts.settings.canary
@@ -179,7 +179,7 @@ class Swapper:
             misses = 0 if probe.readiness is Readiness.READY else misses + 1
             if misses >= 3:
                 return PhaseResult(ok=False, because=f"not ready while it was watched: {probe.detail}")
-            await asyncio.sleep(LOOK)
+            await asyncio.sleep(self._look)
         return PhaseResult(ok=True, answered=len(await offload(self._target.answered, swap.key)))
 
     async def _restore_state(self, run: Run, swap: Swap) -> PhaseResult:

@@ -71,8 +71,8 @@ class _Seen:
 class TrialRun:
     """Runs trials one at a time or side by side; holds nothing between them."""
 
-    def __init__(self, parts: Parts, detectors: Detectors) -> None:
-        self._parts, self._detectors = parts, detectors
+    def __init__(self, parts: Parts, detectors: Detectors, *, look: float = LOOK) -> None:
+        self._parts, self._detectors, self._look = parts, detectors, look
 
     async def run(self, asked: Asked) -> Trial:
         """The trial, valid or not. Idempotent by key: what an attempt before left is dropped first.
@@ -137,7 +137,7 @@ class TrialRun:
                 return f"it exited {ended.code} ({ended.reason}) before it was ready"
             if probe.readiness is Readiness.FAILED:
                 return f"its health says {probe.detail}"
-            await asyncio.sleep(LOOK)
+            await asyncio.sleep(self._look)
         return f"not ready after {seconds:g} s"
 
     async def _files(self, asked: Asked, box: Box) -> dict[str, str]:
