@@ -424,7 +424,8 @@ class Usage:
     tokens_out: int = 0
     money_usd: float = 0.0
     faults: int = 0
-    """5xx and lost answers that were the upstream's own (a replayed fault is not one)"""
+    """429, 5xx, refused keys and lost answers that were the upstream's own (a replayed fault is not one), and what the
+    gateway could not do: no rule, no artifact, no record"""
     diverged_at: int | None = None
     live: bool = False
     exhausted: bool = False

@@ -1,4 +1,5 @@
-"""Owns the way of a model call: allowed, numbered, reserved, spoken, settled, recorded. Never HTTP's details.
+"""Owns the way of a model call: allowed, numbered, reserved, spoken, settled, recorded. Never HTTP's details, nor who
+speaks (`speakers`).
 
 Invariants: nothing is sent to an upstream before it is reserved; whatever happens to a call (the box leaves, the
 upstream dies, the gateway stops) it is settled and recorded exactly once; a closed grant has no call in flight.
@@ -11,27 +12,24 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, assert_never
+from typing import Any
 
 import structlog
 
 from moss.config import Upstream
-from moss.domain.evidence import Exchange
 from moss.domain.ids import Digest, Key
-from moss.errors import StoreError, UserError
-from moss.gateway.artifacts import Artifacts
+from moss.errors import StoreError
 from moss.gateway.call import Call, Redact, redact_turn
 from moss.gateway.canonical import canonical_digest
 from moss.gateway.config import GatewayConfig
 from moss.gateway.ledger import LIVE_KEY, Full, Ledger, Want
 from moss.gateway.prices import PriceTable
 from moss.gateway.records import Records
-from moss.gateway.script import Script, read_script
-from moss.gateway.speech import Speaking, Speech, Spoken, empty, replayed, scripted, served_again
+from moss.gateway.speakers import Speakers
+from moss.gateway.speech import Speech
 from moss.gateway.tokens import Pass
 from moss.gateway.upstream import Upstreams
-from moss.gateway.wire import Asked, Denied, Frames, Wire
-from moss.gateway.world import Choice, Speaker, choose
+from moss.gateway.wire import Asked, Denied, Wire
 from moss.ports import GatewayMode
 
 log = structlog.get_logger()
@@ -42,7 +40,6 @@ SAID_UNSTATED = 16_384
 """Tokens that are reserved for an answer whose request states no bound."""
 DRAIN_SECONDS = 2.0
 """How long a record waits for calls that are just ending."""
-PAID_KEPT = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,18 +66,18 @@ class Switchboard:
         redact: Redact,
         now: Callable[[], datetime],
     ) -> None:
-        self._ledger, self._records, self._upstreams = ledger, records, upstreams
+        self._ledger, self._records = ledger, records
         self._redact, self._now = redact, now
         self._flying: dict[Key, set[asyncio.Future[object]]] = {}
         self._keeping: dict[Key, set[asyncio.Future[object]]] = {}
         self._settled = asyncio.Condition()
-        self._paid: dict[tuple[Key, int], Mapping[tuple[int, Digest], Exchange]] = {}
+        self._speakers = Speakers(ledger, records, upstreams, self._reserve)
         self.use(config, prices)
 
     def use(self, config: GatewayConfig, prices: PriceTable) -> None:
         """Takes up a configuration; calls in flight keep theirs."""
         self.config, self._prices = config, prices
-        self._artifacts = Artifacts(config.artifacts)
+        self._speakers.use(config)
         self._volatile = tuple(re.compile(pattern) for pattern in config.volatile)
 
     # ---------------------------------------------------------------- one call
@@ -98,7 +95,7 @@ class Switchboard:
         _note(self._flying, key, task)
         try:
             canonical = await self._canonical_now(call)
-            async with self._answer(call, canonical, arrival.headers) as speech:
+            async with self._speakers.answer(call, canonical, arrival.headers) as speech:
                 call.begin(speech)
                 yield call, speech
         except asyncio.CancelledError:
@@ -166,110 +163,6 @@ class Switchboard:
             raise Denied(503, sentence, code="record", kind="server_error", fault=True) from None
         if full:
             raise Denied(429, "the record of this box is full", code="record_full", kind="rate_limit_error")
-
-    # ---------------------------------------------------------------- who speaks
-
-    @asynccontextmanager
-    async def _answer(self, call: Call, canonical: Digest | None, headers: Mapping[str, str]) -> AsyncIterator[Speech]:
-        """The answer of whoever speaks; a refusal is an answer too, so that it is recorded."""
-        try:
-            speaking = await self._speaking(call, canonical, headers)
-            speech = await speaking.__aenter__()
-        except Denied as denied:
-            speaking = self._refusal(call, denied)
-            speech = await speaking.__aenter__()
-        try:
-            yield speech
-        finally:
-            await speaking.__aexit__(None, None, None)
-
-    def _refusal(self, call: Call, denied: Denied) -> Speaking:
-        call.billed = call.billed and denied.spent
-        call.fault = denied.fault
-        frames = Frames("application/json", (call.wire.error(denied),))
-        return Spoken(Speech(call.origin, denied.status, frames.content_type, _each(frames.pieces)))
-
-    async def _speaking(self, call: Call, canonical: Digest | None, headers: Mapping[str, str]) -> Speaking:
-        choice = self._choose(call, canonical)
-        match choice.speaker:
-            case Speaker.RECORDING:
-                assert choice.exchange is not None
-                return replayed(choice.exchange, self.config.replay_seconds)
-            case Speaker.SCRIPT:
-                call.origin = "script"
-                await self._reserve(call, None)
-                call.billed = True
-                return scripted(self._script_of(call), call.wire, call.asked)
-            case Speaker.EMPTY:
-                return empty(call.wire, call.asked)
-            case Speaker.NOBODY:
-                call.origin = "script"
-                sentence = f"request {call.ordinal} differs from the recording, and nobody may answer it"
-                raise Denied(502, sentence, code="diverged", kind="server_error")
-            case Speaker.UPSTREAM:
-                return await self._from_upstream(call, canonical, headers)
-            case _:
-                assert_never(choice.speaker)
-
-    def _choose(self, call: Call, canonical: Digest | None) -> Choice:
-        grant, attempt = call.passed.grant, call.passed.attempt
-        if grant.mode is not GatewayMode.REPLAY:
-            return choose(grant, call.ordinal, Digest(""), {}, None)
-        assert canonical is not None
-        recording = self._artifacts.recording(grant.recording) if grant.recording else {}
-        choice = choose(grant, call.ordinal, canonical, recording, self._ledger.diverged_at(grant.key, attempt))
-        if choice.divergent:
-            call.divergent = True
-            self._ledger.diverge(grant.key, attempt, call.ordinal)
-        return choice
-
-    async def _from_upstream(self, call: Call, canonical: Digest | None, headers: Mapping[str, str]) -> Speaking:
-        key, attempt = call.passed.grant.key, call.passed.attempt
-        upstream = self.config.upstream(call.upstream)
-        if upstream is None:
-            raise Denied(502, "no upstream is granted to this box", code="no_upstream", kind="server_error", fault=True)
-        paid = self._paid_for(key, attempt).get((call.ordinal, canonical)) if canonical else None
-        if paid is not None:
-            self._ledger.mark(key, attempt, live=True)
-            return served_again(paid)
-        if upstream.script is not None:
-            call.origin = "script"
-            await self._reserve(call, None)
-            call.billed = True
-            return scripted(_script_file(upstream), call.wire, call.asked)
-        if upstream.api != call.wire.name:
-            sentence = f"upstream `{upstream.name}` speaks {upstream.api}, not {call.wire.name}"
-            raise Denied(404, sentence, code="other_api")
-        await self._reserve(call, upstream)
-        call.billed = True
-        self._ledger.mark(key, attempt, live=True)
-        assert call.hold is not None
-        # of a limited box the bound of what was reserved is the upstream's too; all others' bytes stay as they are
-        raw = call.wire.bound(call.asked, call.hold.want.said) if call.limited else call.asked.raw
-        return self._upstreams.speak(upstream, call.wire, raw, headers)
-
-    def _script_of(self, call: Call) -> Script:
-        grant = call.passed.grant
-        if grant.script is not None:
-            return self._artifacts.script(grant.script)
-        upstream = self.config.upstream(call.upstream)
-        if upstream is None or upstream.script is None:
-            raise Denied(502, "this box has no scripted model", code="no_script", kind="server_error", fault=True)
-        return _script_file(upstream)
-
-    def _paid_for(self, key: Key, attempt: int) -> Mapping[tuple[int, Digest], Exchange]:
-        """Good answers of real upstreams in earlier attempts of the same grant, by ordinal and request."""
-        if attempt <= 1:
-            return {}
-        if (key, attempt) not in self._paid:
-            while len(self._paid) >= PAID_KEPT:
-                self._paid.pop(next(iter(self._paid)))
-            earlier = [each for before in range(1, attempt) for each in self._records.of(key, before)]
-            good = (each for each in earlier if each.origin == "live" and each.status < 400)
-            self._paid[key, attempt] = {
-                (each.ordinal, each.canonical): each for each in good if each.whole and not each.cut
-            }
-        return self._paid[key, attempt]
 
     # ---------------------------------------------------------------- the ledger
 
@@ -378,17 +271,3 @@ def _forget(tasks: dict[Key, set[asyncio.Future[object]]], key: Key, task: async
 async def _done(tasks: set[asyncio.Future[object]]) -> None:
     if tasks:
         await asyncio.wait(set(tasks), timeout=DRAIN_SECONDS)
-
-
-def _script_file(upstream: Upstream) -> Script:
-    assert upstream.script is not None
-    try:
-        return read_script(upstream.script.read_bytes(), str(upstream.script))
-    except (OSError, UserError) as error:
-        sentence = f"the script of upstream `{upstream.name}` cannot be used: {error}"
-        raise Denied(502, sentence, code="bad_script", kind="server_error", fault=True) from None
-
-
-async def _each(pieces: tuple[bytes, ...]) -> AsyncIterator[bytes]:
-    for piece in pieces:
-        yield piece
