@@ -2,7 +2,10 @@
 
     MossError
     ├── UserError            a person's mistake: one sentence, place, mend                 exit 2
+    │   └── Absent           what it names is not there
     ├── Refused              a rule said no; nothing was changed                           exit 1
+    │   ├── Forbidden        the caller's role may not do it
+    │   └── NotKnown         the caller's token is none of this home's
     ├── Waiting              a person is needed                                            exit 3
     ├── StoreError           StoreFull · StoreReadOnly · StoreBroken · NewerSchema
     │   ├── ClaimLost        another controller holds the run
@@ -41,6 +44,18 @@ class Refused(MossError):
     def __init__(self, sentence: str, *, mend: str | None = None) -> None:
         super().__init__(sentence)
         self.sentence, self.mend = sentence, mend
+
+
+class Absent(UserError):
+    """What the person named is not there; `mend` names the nearest that is."""
+
+
+class Forbidden(Refused):
+    """The rights table does not let the caller's role do it."""
+
+
+class NotKnown(Refused):
+    """The caller showed no token, or one that is none of this home's."""
 
 
 class Waiting(MossError):

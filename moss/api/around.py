@@ -1,0 +1,50 @@
+"""Owns a quick look at what runs beside: the live agent, `moss serve`, the gateway. Starts nothing, waits for nothing.
+
+What is told comes from locks and files of the home, so a look costs a millisecond and works when all is down.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from moss.api.says import LiveLine
+from moss.daemon import lock
+
+if TYPE_CHECKING:
+    from moss.config import Settings
+
+
+def live_line(home: Path) -> LiveLine:
+    """What is live. Raises: TargetDown when the supervisor's record cannot be read."""
+    from moss.adapters.targets.process.home import SupervisorHome
+
+    place = SupervisorHome(home / "live")
+    if not place.folder.is_dir():
+        return LiveLine(known=False)
+    record = place.read()
+    version = record.agent.version if record.agent else record.spec.version if record.spec else None
+    if version is None:
+        return LiveLine(known=False)
+    return LiveLine(
+        known=True,
+        name=version.name,
+        image=version.digest,
+        commit=version.commit,
+        running=not lock.is_free(place.agent_lock),
+    )
+
+
+def serve_lock(home: Path) -> Path:
+    """Held by the `moss serve` of this home that has the port."""
+    return home / "serve.lock"
+
+
+def serve_runs(home: Path) -> bool:
+    return not lock.is_free(serve_lock(home))
+
+
+def gateway_runs(home: Path) -> bool:
+    return not lock.is_free(home / "gateway" / "lock")
+
+
+def proxy_runs(settings: "Settings") -> bool:
+    return not lock.is_free(settings.home / "hold" / "proxy.lock")

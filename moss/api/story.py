@@ -1,0 +1,309 @@
+"""Owns how a journal is told: entries as log lines, steps as stage lines, phases as swaps. Pure.
+
+Never decides anything. Invariant: every entry is one line, also one that a newer MOSS wrote.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import assert_never
+
+from moss.api.plain import clock, count, plain, size
+from moss.api.says import LogLine, StageLine, SwapSeen, SwapStep
+from moss.domain.events import (
+    Consented,
+    Ended,
+    Event,
+    Moved,
+    Outcome,
+    PreflightResult,
+    Reserved,
+    SoakLook,
+    Stage,
+    Started,
+    StepDone,
+    StepFailed,
+    StopAsked,
+    SwapResult,
+    TrialEnded,
+    UndoAsked,
+    read_event,
+)
+from moss.domain.ids import CaseId
+from moss.domain.journal import Entry
+from moss.domain.results import Located
+from moss.domain.run import Run, apply, begin
+from moss.domain.swap import Phase, PhaseResult, Swap
+from moss.domain.trial import Trial
+
+GOOD_ENDS = (Outcome.COMMITTED, Outcome.REVERTED)
+WORDS: dict[Phase, str] = {
+    Phase.PREPARE: "prepared",
+    Phase.HOLD: "held",
+    Phase.STOP: "stopped",
+    Phase.SNAPSHOT: "snapshot",
+    Phase.START: "started",
+    Phase.PROBE: "ready",
+    Phase.CANARY: "canary",
+    Phase.RELEASE: "released",
+    Phase.WATCH: "watched",
+    Phase.SETTLE: "settled",
+    Phase.UNHOLD: "let go",
+    Phase.R_HOLD: "held again",
+    Phase.R_STOP: "new stopped",
+    Phase.R_START: "old started",
+    Phase.R_PROBE: "old ready",
+    Phase.R_CANARY: "old canary",
+    Phase.RS_STOP: "stopped again",
+    Phase.RS_STATE: "state back",
+    Phase.RS_START: "old started",
+    Phase.RS_PROBE: "old ready",
+    Phase.RS_CANARY: "old canary",
+    Phase.R_RELEASE: "released",
+    Phase.R_SETTLE: "restored",
+    Phase.DOWN_RELEASE: "let go",
+    Phase.END: "over",
+}
+HOLDING = frozenset(Phase) - {
+    Phase.PREPARE,
+    Phase.RELEASE,
+    Phase.WATCH,
+    Phase.SETTLE,
+    Phase.UNHOLD,
+    Phase.R_RELEASE,
+    Phase.R_SETTLE,
+    Phase.DOWN_RELEASE,
+    Phase.END,
+}
+
+
+def read(entry: Entry) -> Event | None:
+    """The entry's event, None for one that a newer MOSS wrote."""
+    try:
+        return read_event(entry.event)
+    except ValueError:
+        return None
+
+
+# ------------------------------------------------------------------ log lines
+
+
+def log_line(entry: Entry) -> LogLine:
+    """One line of `moss log`."""
+    event = read(entry)
+    what, says, ok, quiet = _told(event) if event is not None else (entry.kind, "written by a newer MOSS", True, False)
+    return LogLine(
+        run=entry.run,
+        seq=entry.seq,
+        at=entry.at,
+        kind=entry.kind,
+        what=what,
+        says=plain(says, 600),
+        ok=ok,
+        quiet=quiet,
+        hash=entry.hash,
+        case=event.trial.case if isinstance(event, TrialEnded) else None,
+    )
+
+
+def _told(event: Event) -> tuple[str, str, bool, bool]:
+    """What, its sentence, whether it went well, whether it is of little worth to a person."""
+    match event:
+        case Started():
+            return "started", _started(event), True, False
+        case Reserved():
+            amount = event.amount
+            money = f"{amount.money_usd:.2f} USD" if amount.money_usd else count(amount.tokens, "token")
+            return "reserved", f"{money} for {event.key}", True, True
+        case TrialEnded():
+            return "trial", _trial(event.trial), not event.trial.valid or event.trial.passed, True
+        case StepDone():
+            return _step(event)
+        case Consented():
+            more = "" if event.enough else "; more approvers are needed"
+            return "consent", f"{event.approver} said yes with {event.consent.key}{more}", True, False
+        case StopAsked():
+            return "stop", f"{event.by} asked to stop at the next safe point", True, False
+        case Moved():
+            return event.what, f"by {event.by}: goes on at {event.next.stage}", True, False
+        case UndoAsked():
+            return "undo", f"{event.by} takes it back: {event.because}", True, False
+        case Ended():
+            return "ended", f"{event.outcome}: {event.because}", event.outcome in GOOD_ENDS, False
+        case _ as never:
+            assert_never(never)
+
+
+def _started(event: Started) -> str:
+    coder = f", {', '.join(event.scripted)} (scripted)" if event.scripted else ""
+    cases = f"{count(len(event.cases), 'failure')}, {count(len(event.guards), 'guard')}"
+    return f"batch {event.batch} ({event.label}), {cases}, depth {event.depth}, by {event.by}{coder}"
+
+
+def _trial(trial: Trial) -> str:
+    said = "passed" if trial.passed else "failed" if trial.valid else f"invalid: {trial.invalid_because}"
+    return f"{trial.case} on {trial.version[7:15]}, trial {trial.repeat}: {said}"
+
+
+def _step(event: StepDone) -> tuple[str, str, bool, bool]:
+    stage, ok = str(event.step.stage), event.outcome is None or event.outcome in GOOD_ENDS
+    match event.result:
+        case SwapResult(phase=phase):
+            return _phase_line(event, phase)
+        case PreflightResult() as result if result.ok and not result.skipped:
+            says = f"ready in {result.ready_seconds or 0:.1f} s on a copy of the state, canary answered"
+            return "preflight", says, True, False
+        case PreflightResult():
+            return stage, event.says, ok, False
+        case SoakLook():
+            return stage, event.says, event.result.bad is None, event.next is not None and event.result.bad is None
+        case StepFailed():
+            return stage, event.says, False, False
+    more = f" -> {event.outcome}" if event.outcome else ""
+    return stage, event.says + more, ok and not _is_rejection(event), False
+
+
+def _is_rejection(event: StepDone) -> bool:
+    return event.says.startswith(("rejected", "refused", "the build failed", "never offered"))
+
+
+def _phase_line(event: StepDone, result: PhaseResult) -> tuple[str, str, bool, bool]:
+    phase = _phase_of(event)
+    says = _phase_says(phase, result) if result.ok else result.because or "failed"
+    if event.outcome is not None:
+        says = f"{says} -> {event.outcome}"
+    return WORDS.get(phase, "swap") if phase else "swap", says, result.ok, False
+
+
+def _phase_of(event: StepDone) -> Phase | None:
+    """The phase that ended: its name is the first word of the entry's sentence, or it is told by what it gave."""
+    name = event.says.partition(":")[0]
+    return Phase(name) if name in {str(phase) for phase in Phase} else None
+
+
+def _phase_says(phase: Phase | None, result: PhaseResult) -> str:
+    took = f" in {result.seconds:.1f} s"
+    match phase:
+        case Phase.HOLD | Phase.R_HOLD:
+            return f"{count(result.drained or 0, 'turn')} in flight drained{took}, new ones wait"
+        case Phase.SNAPSHOT if result.has_snapshot:
+            return f"of {size(result.bytes or 0)}{took}"
+        case Phase.RELEASE | Phase.R_RELEASE | Phase.UNHOLD:
+            waited, refused = result.waited or 0, result.refused or 0
+            return (
+                f"{count(waited, 'message')} waited at most {result.longest_wait or 0.0:.1f} s, {refused} refused"
+            )
+        case Phase.WATCH:
+            return f"same boot id, ready for {result.seconds:.0f} s, {count(result.answered or 0, 'message')} answered"
+        case Phase.PROBE | Phase.R_PROBE | Phase.RS_PROBE:
+            return f"ready{took}"
+        case Phase.CANARY | Phase.R_CANARY | Phase.RS_CANARY:
+            return f"answered{took}"
+        case Phase.RS_STATE:
+            lost = f"; answered since and gone from the state: {', '.join(result.lost)}" if result.lost else ""
+            return f"the snapshot is the state again{lost}"
+        case _:
+            return result.because or f"ok{took}"
+
+
+# ------------------------------------------------------------------ steps and swaps
+
+
+def stage_lines(entries: Iterable[Entry]) -> tuple[StageLine, ...]:
+    """The steps of a run that were done, swaps apart."""
+    lines = []
+    for entry in entries:
+        event = read(entry)
+        if not isinstance(event, StepDone) or event.step.stage is Stage.SWAP:
+            continue
+        _, says, ok, quiet = _step(event)
+        if quiet:
+            continue
+        step = event.step
+        lines.append(
+            StageLine(
+                stage=step.stage,
+                iteration=step.iteration,
+                round=step.round,
+                says=plain(_with_rank(event, says), 300),
+                ok=ok,
+                seconds=event.seconds,
+                at=entry.at,
+            )
+        )
+    return tuple(lines)
+
+
+def _with_rank(event: StepDone, says: str) -> str:
+    located = getattr(event.result, "located", None)
+    return f"{says}  (rank 1 of {len(located.suspects)})" if isinstance(located, Located) else says
+
+
+def swaps(entries: Sequence[Entry]) -> tuple[SwapSeen, ...]:
+    """The swaps of a run, told by folding its journal: what each phase was is the fold's word, not the line's."""
+    run: Run | None = None
+    seen: list[tuple[Swap, list[SwapStep]]] = []
+    for entry in entries:
+        event = read(entry)
+        if event is None:
+            break
+        before = run.swap if run is not None else None
+        run = begin(event, entry.at) if isinstance(event, Started) else apply(run, event, entry.at) if run else None
+        if run is None or run.swap is None:
+            continue
+        if not seen or seen[-1][0].key != run.swap.key:
+            seen.append((run.swap, []))
+        if before is not None and isinstance(event, StepDone) and isinstance(event.result, SwapResult):
+            seen[-1][1].append(_swap_step(before.phase, event, event.result.phase, entry.at))
+        seen[-1] = (run.swap, seen[-1][1])
+    return tuple(_seen(swap, steps) for swap, steps in seen)
+
+
+def _swap_step(phase: Phase, event: StepDone, result: PhaseResult, at: datetime) -> SwapStep:
+    says = _phase_says(phase, result) if result.ok else result.because or "failed"
+    return SwapStep(
+        phase=phase,
+        word=WORDS[phase],
+        says=plain(says, 300),
+        ok=result.ok,
+        seconds=result.seconds,
+        at=at,
+        held=phase in HOLDING,
+    )
+
+
+def _seen(swap: Swap, steps: list[SwapStep]) -> SwapSeen:
+    return SwapSeen(
+        undo=swap.undo,
+        steps=tuple(steps),
+        end=swap.end,
+        because=plain(swap.because, 300),
+        refused=swap.refused,
+        waited=swap.waited,
+        longest_wait=swap.longest_wait,
+        released_after=swap.released_after,
+        lost=swap.lost,
+    )
+
+
+def swap_words(seen: SwapSeen) -> str:
+    """One line for a whole swap: `held · stopped · snapshot · started · ... · watched 3 s`."""
+    words = []
+    for step in seen.steps:
+        if not step.ok:
+            words.append(f"{step.says} ->")
+        elif step.phase == Phase.WATCH:
+            words.append(f"{step.word} {step.seconds:.0f} s")
+        elif step.phase in (Phase.RELEASE, Phase.R_RELEASE) and seen.released_after is not None:
+            words.append(f"{step.word} after {seen.released_after:.1f} s")
+        else:
+            words.append(step.word)
+    return " · ".join(words).replace("-> ·", "->")
+
+
+def line_text(line: LogLine) -> str:
+    """A log line as the terminal and the page show it."""
+    return f"{clock(line.at)} {line.what:<12} {line.says}"
+
+
+def case_name(case: CaseId | None) -> str:
+    return plain(case or "", 60)

@@ -1,0 +1,114 @@
+"""Owns what every command of one call shares: where the settings are, the way to operations, the screen.
+
+Never does anything by itself: settings are read and parts made when a command asks for them, and closed at the end.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from moss.cli.screen import Screen
+from moss.errors import UserError
+
+if TYPE_CHECKING:
+    import typer
+
+    from moss.api.doors import Door
+    from moss.config import Settings
+    from moss.wiring import Wiring
+
+FILE = "moss.toml"
+CAP = 1 << 20
+
+
+@dataclass
+class Session:
+    """One call of `moss`. `server`: operations go there instead."""
+
+    screen: Screen
+    env: Mapping[str, str]
+    home: Path | None = None
+    config: Path | None = None
+    server: str | None = None
+    _open: list[Any] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> "Session":
+        """From the options of every command and this process's environment."""
+        env = dict(os.environ)
+        home = given.get("home") or env.get("MOSS_HOME")
+        for word in (home, given.get("config")):
+            if word is not None and ("\0" in word or len(word) > 4000):
+                raise UserError("a path that no file can have")
+        return cls(
+            screen=Screen.of(bool(given.get("json")), bool(given.get("quiet")), env),
+            env=env,
+            home=Path(home).expanduser() if home else None,
+            config=Path(given["config"]).expanduser() if given.get("config") else None,
+            server=given.get("server") or env.get("MOSS_SERVER"),
+        )
+
+    @property
+    def file(self) -> Path:
+        """The `moss.toml` that is meant."""
+        if self.config is not None:
+            return self.config
+        if self.home is not None and (self.home / FILE).exists():
+            return self.home / FILE
+        return Path(FILE)
+
+    @cached_property
+    def settings(self) -> "Settings":
+        """Raises: UserError with the place of the mistake."""
+        from moss.settings import load
+
+        env = {name: value for name, value in self.env.items() if name not in ("MOSS_HOME", "MOSS_SERVER")}
+        overrides: dict[str, object] = {}
+        if self.home is not None and self.file.absolute().parent != self.home.absolute():
+            overrides["home"] = str(self.home.absolute())
+        return load(self.file, env, overrides)
+
+    @cached_property
+    def wiring(self) -> "Wiring":
+        """The parts on this machine. Raises: UserError where a server is named."""
+        from moss.wiring import Wiring
+
+        if self.server is not None:
+            raise UserError("this works only on the machine that MOSS runs on", mend="leave --server out")
+        return Wiring(self.settings, self.env)
+
+    @cached_property
+    def door(self) -> "Door":
+        """The way to operations: in-process, or the named server."""
+        from moss.api.doors import HttpDoor, LocalDoor
+        from moss.api.operations import Office
+
+        if self.server is not None:
+            door = HttpDoor(self.server, self.env.get("MOSS_TOKEN"))
+            self._open.append(door)
+            return door
+        return LocalDoor(Office(self.wiring))
+
+    def __enter__(self) -> "Session":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for one in self._open:
+            one.__exit__(None, None, None)
+        wiring = self.__dict__.get("wiring")
+        store = wiring.__dict__.get("store") if wiring is not None else None
+        if store is not None:
+            store.close()
+
+
+def at(context: "typer.Context") -> Session:
+    """The session of a command."""
+    session = context.obj
+    assert isinstance(session, Session)
+    return session
