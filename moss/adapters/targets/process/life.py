@@ -86,14 +86,25 @@ def found(pid: int, born: int, lock_path: Path) -> Life | None:
     return None
 
 
-def clear(leader: int, lock_path: Path) -> None:
-    """Kills what is left of a session and whoever holds the lock: only an agent and its children inherit it."""
+def clear(leader: int | None, lock_path: Path) -> None:
+    """Kills what is left of a session and whoever holds the lock: only an agent and its children inherit it.
+    Without a leader: the lock's holders only.
+
+    Raises: ValueError for a leader that no agent can be. Session 0 is everybody who came in from outside this
+    process namespace (`docker exec`, a terminal of the host): never ours.
+    """
+    if leader is not None and leader <= 1:
+        raise ValueError(f"no agent leads session {leader}")
     ends = time.monotonic() + KILL_SECONDS
-    while (left := _session(leader) | lock.holders(lock_path)) and time.monotonic() < ends:
-        for pid in left:
+    while (left := _left(leader, lock_path)) and time.monotonic() < ends:
+        for pid in left - {os.getpid()}:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         time.sleep(0.005)
+
+
+def _left(leader: int | None, lock_path: Path) -> frozenset[int]:
+    return lock.holders(lock_path) | (_session(leader) if leader is not None else frozenset())
 
 
 def born_at(pid: int) -> int | None:

@@ -1,4 +1,6 @@
-"""Owns a consistent copy of the state under a running agent. Writes nothing into that state.
+"""Owns a consistent copy of the state under a running agent. Never changes a byte of the agent's.
+
+(SQLite itself puts its empty `-wal` and `-shm` beside a WAL database that nobody has open; the agent takes them up.)
 
 SQLite files are copied by SQLite itself, journals up to their last full line, everything else until it held still.
 Invariant: a database or a journal in the copy is one that the agent could have left by ending between two writes.

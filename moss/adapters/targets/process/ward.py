@@ -158,7 +158,7 @@ class Ward:
         found = life.found(pid, born, self._home.agent_lock) if same_machine and pid and born else None
         if found is None:
             if same_machine:
-                life.clear(pid or 0, self._home.agent_lock)
+                life.clear(pid, self._home.agent_lock)
             self._gone(agent, None)
         else:
             self._lives(agent.model_copy(update={"pid": pid, "born": born}), found)
