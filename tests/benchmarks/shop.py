@@ -1,0 +1,180 @@
+"""Owns a clerk that serves under MOSS, for benchmarks of the swap: candidates of it, and swaps without the run before.
+
+What a run would have recorded up to its consent is written into the journal here, so a swap is the controller's own:
+the real store, gateway, supervisor, hold proxy. The preflight is off: it would keep bad candidates from the live
+state, and what happens there is what is measured. Every process ends with the `with` block.
+"""
+
+import asyncio
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from examples.clerk.workshop import Workshop, lay_out
+from moss.adapters.targets.process.words import Spec
+from moss.domain.budget import Budget
+from moss.domain.consent import Statement
+from moss.domain.depth import Depth
+from moss.domain.events import (
+    BaselineResult,
+    BuildResult,
+    Event,
+    ImplementResult,
+    Result,
+    Stage,
+    Started,
+    Step,
+    StepDone,
+    VerdictAsked,
+    Version,
+)
+from moss.domain.frozen import sha256
+from moss.domain.ids import BatchId, Digest, Key, RunId
+from moss.domain.run import Run
+from moss.domain.verdict import Next, Verdict, VerdictKind
+from moss.engine.journal import append, create, load
+from moss.ports import Readiness
+from moss.settings import load as load_settings
+from moss.wiring import Wiring
+
+NONE = Digest(sha256(b"no evidence"))
+SETTINGS = (
+    "watch_seconds = 3 -> watch_seconds = 1\npreflight = false",
+    # The hold's deadline is longer than the slowest bad candidate takes: start_seconds, then the way back.
+    "start_seconds = 10 -> start_seconds = 5",
+    "grace_seconds = 10 -> grace_seconds = 3",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Shop:
+    """A clerk that serves. `place` has its ports and folders."""
+
+    place: Workshop
+    wired: Wiring
+
+    def candidate(self, name: str, conduct: str = "") -> Version:
+        """The clerk's commit and image with `conduct` (Python) at the end of its server's module."""
+        wired, base = self.wired, self.base
+        tree = self.place.root / "work" / name
+        wired.source.export(base.commit, tree)
+        server = tree / "clerk" / "server.py"
+        server.write_text(f"{server.read_text()}\n\n# {name}\n{conduct}\n")
+        patch = wired.source.diff(base.commit, tree)
+        commit = wired.source.commit(patch, name, Key(f"bench/{name}"))
+        image = wired.image_of(commit)
+        shutil.rmtree(tree)
+        return Version(commit=commit, image=image.digest, name=f"clerk:{name}")
+
+    @property
+    def base(self) -> Version:
+        """What is live."""
+        image = self.wired.target.current().image
+        assert image.commit is not None
+        return Version(commit=image.commit, image=image.digest, name=image.name)
+
+    def swap(self, new: Version) -> Run:
+        """From what is live to `new`, by the controller, until the run has ended."""
+        return asyncio.run(self._swap(self.approved(new)))
+
+    async def _swap(self, run: RunId) -> Run:
+        await self.wired.controller.drive(run)
+        return load(self.wired.store, run)
+
+    def approved(self, new: Version, approvals: int = 0) -> RunId:
+        """A run over `new` that has come to its consent (0 approvals: past it)."""
+        store, clock = self.wired.store, self.wired.clock
+        first, *others = story(store.new_run_id(), self.base, new, approvals, clock.now())
+        assert isinstance(first, Started)
+        run = create(store, first, clock.now())
+        for event in others:
+            run = append(store, run, event, clock.now(), None)
+        return run.id
+
+    @property
+    def spec(self) -> Spec:
+        """How the live process is started."""
+        spec = self.wired.process_target.home.read().spec
+        assert spec is not None
+        return spec
+
+    @property
+    def died(self) -> Path:
+        """Where a candidate that exits writes down when it did."""
+        return self.place.root / "died"
+
+
+def story(run: RunId, base: Version, new: Version, approvals: int, now: datetime) -> list[Event]:
+    """What the journal of a run says that came to its consent in one iteration."""
+    started = Started(
+        run=run,
+        substrate="clerk",
+        batch=BatchId("b-00"),
+        label="bench",
+        evidence=NONE,
+        policy=NONE,
+        base=base,
+        cases=(),
+        guards=(),
+        depth=Depth.LIGHT,
+        budget=Budget(),
+        by="bench",
+        approvals=approvals,
+        soak_hours=0,
+        preflight=False,
+        next=Step(stage=Stage.BASELINE),
+    )
+    consent = Stage.CONSENT if approvals else Stage.PREFLIGHT
+    baseline, implement, build, verdict, after = (
+        Step(stage=stage, iteration=min(place, 1))
+        for place, stage in enumerate((Stage.BASELINE, Stage.IMPLEMENT, Stage.BUILD, Stage.VERDICT, consent))
+    )
+
+    def done(step: Step, result: Result, following: Step, **more: object) -> StepDone:
+        fields = {"step": step, "key": step.key(run), "result": result, "next": following, **more}
+        return StepDone.model_validate(fields)
+
+    statement = Statement(
+        substrate="clerk", run=run, base=base.image, candidate=new.image, diff=NONE, evidence=NONE, policy=NONE,
+        expires=now + timedelta(hours=24),
+    )  # fmt: skip
+    said = Verdict(iteration=1, row=3, kind=VerdictKind.CONVERGED, next=Next.CONSENT, reason="bench", chosen=1)
+    return [
+        started,
+        done(baseline, BaselineResult(ran=0), Step(stage=Stage.LOCATE, iteration=1)),
+        done(implement, ImplementResult(commit=new.commit, diff=NONE), build),
+        done(build, BuildResult(version=new), verdict),
+        done(verdict, VerdictAsked(), after, verdict=said, statement=statement),
+    ]
+
+
+@contextmanager
+def shop() -> Iterator[Shop]:
+    """A clerk of its own that is ready."""
+    folder = Path(tempfile.mkdtemp(prefix="moss-bench-"))
+    place = lay_out(folder / "shop", more=SETTINGS)
+    settings = load_settings(place.toml, {"MOSS_HOME": str(place.root / ".moss")})
+    wired = Wiring(settings, dict(os.environ))
+    try:
+        wired.start_gateway()
+        wired.install(wired.source.resolve("HEAD"))
+        until_ready(wired)
+        yield Shop(place, wired)
+    finally:
+        wired.process_target.shut_down()
+        wired.stop_gateway()
+        wired.store.close()  # type: ignore[attr-defined]
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def until_ready(wired: Wiring, seconds: float = 30.0) -> None:
+    ends = time.monotonic() + seconds
+    while wired.target.probe().readiness is not Readiness.READY:
+        assert time.monotonic() < ends, "the clerk does not get ready"
+        time.sleep(0.02)
