@@ -321,7 +321,7 @@ class Settings(Frozen):
 
     def role(self, stage: str, coder: str | None = None) -> RoleSettings:
         """Who works in a stage: its own settings, else those of `default`, else the defaults; `coder` wins."""
-        roles: dict[str, RoleSettings] = {**self.roles}
+        roles = {str(name): role for name, role in self.roles.items()}
         role = roles.get(stage) or roles.get("default") or RoleSettings()
         return role.model_copy(update={"coder": coder}) if coder else role
 
