@@ -28,13 +28,12 @@ def scan(wiring: "Wiring", caller: Caller, ask: asks.Nothing) -> says.Scanned:
     """Reads what is new in the evidence and seals what is ripe."""
     did = wiring.curator.scan()
     sealed = wiring.curator.seal_ripe()
-    store = wiring.store
     return says.Scanned(
         sessions=did.sessions,
         turns=did.turns,
-        failures=store.counts().get("failures", 0),
+        failures=did.failures,
         new=did.new,
-        fingerprints=len(store.fingerprints(limit=1000)),
+        fingerprints=len(wiring.store.fingerprints(limit=1000)),
         skipped=did.rejected,
         sealed=tuple(batch.id for batch in sealed),
     )
@@ -124,7 +123,7 @@ def _refuse_second(wiring: "Wiring", name: str) -> None:
 def _refuse_unknown(wiring: "Wiring", name: str) -> None:
     """Raises: Absent where the name is no group with failures of its own."""
     store = wiring.store
-    groups = [group for by in ("fingerprint", "session") for group, _ in store.open_groups(by)]  # type: ignore[arg-type]
+    groups = [group for by in ("fingerprint", "session") for group, _ in store.open_groups(by)]
     if name in groups:
         return
     row = next((one for one in store.fingerprints(limit=1000) if one.fingerprint == name), None)
@@ -175,7 +174,8 @@ def approve(wiring: "Wiring", caller: Caller, ask: asks.Approve) -> says.Done:
         raise Refused(f"the consent is for {plain(statement.run, 60)}, not for {name}. Nothing was changed.")
     run = wiring.desk.approve(ask.consent)
     have, needed = len({one.approver for one in run.consents}), run.started.approvals
-    words = "the swap begins" if run.next and run.next.stage != "consent" else f"{have} of {needed} approvers have said yes"
+    begins = run.next is not None and run.next.stage != "consent"
+    words = "preflight and swap begin" if begins else f"{have} of {needed} approvers have said yes"
     return says.Done(says=f"{run.id}: {words}", next=(f"moss log {run.id} --follow",))
 
 
@@ -292,5 +292,3 @@ def gateway_usage(wiring: "Wiring", caller: Caller, ask: asks.Nothing) -> says.G
         ),
         scripted=scripted,
     )
-
-

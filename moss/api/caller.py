@@ -106,5 +106,7 @@ def _facts(store: Store) -> list[tuple[str, TokenFact]]:
         try:
             found.append((name.removeprefix(FACT), TokenFact.model_validate_json(text)))
         except ValidationError:
-            raise StoreBroken(f"the fact {name} cannot be read", ) from None
+            raise StoreBroken(
+                f"the fact {name} cannot be read",
+            ) from None
     return found

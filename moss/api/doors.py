@@ -24,7 +24,6 @@ A = TypeVar("A", bound=Frozen)
 S = TypeVar("S", bound=Frozen)
 
 LOOK = 0.2
-"""seconds between two looks at a journal that is followed in-process"""
 LOOK_FAR = 1.0
 LARGEST_ANSWER = 32 << 20
 BASE = "/api/v1"
@@ -33,7 +32,9 @@ BASE = "/api/v1"
 class Door(Protocol):
     """A way to operations."""
 
-    look: float
+    @property
+    def look(self) -> float:
+        """Seconds between two looks at a journal that is followed."""
 
     def ask(self, operation: Operation[A, S], ask: A) -> S: ...
 

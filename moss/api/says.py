@@ -313,7 +313,7 @@ class LogLine(Frozen):
 
 
 class LogLines(Frozen):
-    """`more`: ask again after the last one. `ended`: nothing comes any more; `waits`: nothing comes without a person."""
+    """`more`: ask again after the last one. `ended`: nothing comes any more; `waits`: not without a person."""
 
     lines: tuple[LogLine, ...]
     more: bool

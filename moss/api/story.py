@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import assert_never
 
-from moss.api.plain import clock, count, plain, size
+from moss.api.plain import count, plain, size
 from moss.api.says import LogLine, StageLine, SwapSeen, SwapStep
 from moss.domain.events import (
     Consented,
@@ -28,7 +28,6 @@ from moss.domain.events import (
     UndoAsked,
     read_event,
 )
-from moss.domain.ids import CaseId
 from moss.domain.journal import Entry
 from moss.domain.results import Located
 from moss.domain.run import Run, apply, begin
@@ -189,9 +188,7 @@ def _phase_says(phase: Phase | None, result: PhaseResult) -> str:
             return f"of {size(result.bytes or 0)}{took}"
         case Phase.RELEASE | Phase.R_RELEASE | Phase.UNHOLD:
             waited, refused = result.waited or 0, result.refused or 0
-            return (
-                f"{count(waited, 'message')} waited at most {result.longest_wait or 0.0:.1f} s, {refused} refused"
-            )
+            return f"{count(waited, 'message')} waited at most {result.longest_wait or 0.0:.1f} s, {refused} refused"
         case Phase.WATCH:
             return f"same boot id, ready for {result.seconds:.0f} s, {count(result.answered or 0, 'message')} answered"
         case Phase.PROBE | Phase.R_PROBE | Phase.RS_PROBE:
@@ -283,27 +280,3 @@ def _seen(swap: Swap, steps: list[SwapStep]) -> SwapSeen:
         released_after=swap.released_after,
         lost=swap.lost,
     )
-
-
-def swap_words(seen: SwapSeen) -> str:
-    """One line for a whole swap: `held · stopped · snapshot · started · ... · watched 3 s`."""
-    words = []
-    for step in seen.steps:
-        if not step.ok:
-            words.append(f"{step.says} ->")
-        elif step.phase == Phase.WATCH:
-            words.append(f"{step.word} {step.seconds:.0f} s")
-        elif step.phase in (Phase.RELEASE, Phase.R_RELEASE) and seen.released_after is not None:
-            words.append(f"{step.word} after {seen.released_after:.1f} s")
-        else:
-            words.append(step.word)
-    return " · ".join(words).replace("-> ·", "->")
-
-
-def line_text(line: LogLine) -> str:
-    """A log line as the terminal and the page show it."""
-    return f"{clock(line.at)} {line.what:<12} {line.says}"
-
-
-def case_name(case: CaseId | None) -> str:
-    return plain(case or "", 60)

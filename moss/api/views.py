@@ -17,27 +17,10 @@ from moss.domain.budget import Budget, Spend
 from moss.domain.events import Outcome, Stage
 from moss.domain.ids import CaseId, Digest
 from moss.domain.journal import Entry
-from moss.domain.record import dial, proof_of
+from moss.domain.record import proof_of
 from moss.domain.run import Iteration, Run
 from moss.domain.standing import Held
 from moss.domain.trial import Trial
-
-ENDED_WORDS: dict[Outcome, str] = {
-    Outcome.REJECTED: "rejected by a person",
-    Outcome.EXPIRED: "nobody said yes in time, or a yes is no longer good",
-    Outcome.STALE: "the live version is no longer the base",
-    Outcome.UNFIT: "preflight failed; the live agent was not touched",
-    Outcome.LIMIT_MODEL: "no source change can do it: the model is the limit",
-    Outcome.LIMIT_ARCHITECTURE: "no source change can do it: the architecture is the limit",
-    Outcome.NO_IMPROVEMENT: "no iteration is better than the live version",
-    Outcome.NOT_REPRODUCED: "the failures do not reproduce on the live version",
-    Outcome.OUT_OF_BUDGET: "the budget is used up",
-    Outcome.STOPPED: "stopped by a person",
-    Outcome.FAILED: "failed",
-    Outcome.COMMITTED: "live and proven",
-    Outcome.ROLLED_BACK: "taken back by itself; the old version serves",
-    Outcome.REVERTED: "taken back by the operator",
-}
 
 
 def waits(run: Run) -> bool:
@@ -114,7 +97,7 @@ def money(spent: Spend, budget: Budget) -> Money:
 
 @dataclass(frozen=True, slots=True)
 class Beside:
-    """What a review shows that is not in the journal. `live`: the digest that runs now, None when it cannot be asked."""
+    """What a review shows that is not in the journal. `live`: the digest that runs now, None where nothing does."""
 
     batch: Batch | None
     diff: bytes
@@ -208,7 +191,3 @@ def _snapshot_note(beside: Beside) -> str:
     if beside.state_bytes is not None and beside.state_bytes > beside.snapshot_limit:
         return "the state is larger than the snapshot limit: a restore keeps what the candidate wrote"
     return ""
-
-
-def depth_words(run: Run) -> str:
-    return f"{run.started.depth}, at most {dial(run).iterations} iterations"

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from moss.wiring import Wiring
 
 FILE = "moss.toml"
-CAP = 1 << 20
 
 
 @dataclass
@@ -92,6 +91,31 @@ class Session:
             self._open.append(door)
             return door
         return LocalDoor(Office(self.wiring))
+
+    def rewired(self) -> "Wiring":
+        """The parts by the settings as they stand in the file now; these are the session's own from now on.
+
+        Raises: UserError, and nothing has changed then.
+        """
+        from moss.wiring import Wiring
+
+        before = self.__dict__.pop("settings", None)
+        try:
+            settings = self.settings
+        except UserError:
+            self.__dict__["settings"] = before
+            raise
+        fresh = Wiring(settings, self.env)
+        fresh.__dict__["store"] = self.wiring.store
+        self.__dict__["wiring"] = fresh
+        return fresh
+
+    @property
+    def serve_runs(self) -> bool:
+        """Whether a `moss serve` of this home drives runs."""
+        from moss.api.around import serve_runs
+
+        return serve_runs(self.settings.home)
 
     def __enter__(self) -> "Session":
         return self

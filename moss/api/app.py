@@ -1,0 +1,135 @@
+"""Owns the HTTP face: routes from the one table, Bearer tokens, errors as 4xx with sentence and mend, health.
+
+Never decides who may do what (`operations` does, for every route). Imported by `moss serve` alone: FastAPI is heavy.
+Invariant: no request body larger than `LARGEST_BODY` is read, and every answer that is not 200 is
+`{"error", "sentence", "mend"}`.
+"""
+
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+from pydantic import ValidationError
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+
+from moss.api.caller import caller_of
+from moss.api.doors import BASE
+from moss.api.operations import OPERATIONS, Office, Operation
+from moss.api.plain import plain
+from moss.errors import Absent, Forbidden, MossError, NotKnown, Refused, UserError
+
+if TYPE_CHECKING:
+    from moss.wiring import Wiring
+
+LARGEST_BODY = 256 << 10
+
+STATUS_OF: tuple[tuple[type[MossError], int], ...] = (
+    (NotKnown, 401),
+    (Forbidden, 403),
+    (Absent, 404),
+    (UserError, 400),
+    (Refused, 409),
+)
+
+
+def create_app(wiring: "Callable[[], Wiring]") -> FastAPI:
+    """The app. `wiring` gives the parts by the settings that are in force now."""
+    app = FastAPI(title="MOSS", openapi_url=f"{BASE}/openapi.json", docs_url=None, redoc_url=None)
+    app.add_exception_handler(MossError, _moss_error)
+    app.add_exception_handler(HTTPException, _http_error)
+    for operation in OPERATIONS:
+        if operation.path is not None:
+            _add(app, operation, wiring)
+    app.add_api_route("/healthz", healthz, methods=["GET"], include_in_schema=False)
+    return app
+
+
+def _add(app: FastAPI, operation: Operation[Any, Any], wiring: "Callable[[], Wiring]") -> None:
+    async def route(request: Request) -> Response:
+        ask = await read_ask(request, operation)
+        token = bearer(request)
+
+        def asked() -> Any:
+            office = Office(wiring())
+            return office.ask(caller_of(office.wiring.store, token), operation, ask)
+
+        said = await run_in_threadpool(asked)
+        return Response(said.model_dump_json(), media_type="application/json")
+
+    app.add_api_route(
+        BASE + str(operation.path),
+        route,
+        methods=[operation.verb],
+        name=operation.name,
+        response_model=operation.says,
+        summary=operation.action,
+    )
+
+
+def bearer(request: Request) -> str | None:
+    """The token of the request, None where it has none."""
+    kind, _, token = request.headers.get("authorization", "").partition(" ")
+    return token.strip() or None if kind.lower() == "bearer" else None
+
+
+async def read_ask(request: Request, operation: Operation[Any, Any]) -> Any:
+    """The closed value that the request holds. Raises: UserError, NotKnown before anything large is read."""
+    if bearer(request) is None:
+        raise NotKnown("no token", mend="Authorization: Bearer TOKEN; moss token new NAME --role viewer")
+    fields: dict[str, Any] = dict(request.path_params)
+    if operation.verb == "POST":
+        fields = _joined(fields, await read_json(request))
+    else:
+        fields = _joined(fields, dict(request.query_params))
+    try:
+        return operation.ask.model_validate(fields, strict=False)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        name = ".".join(str(word) for word in first["loc"]) or "the body"
+        said = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
+        raise UserError(f"{plain(name, 80)}: {said[:1].lower()}{plain(said[1:], 300)}") from None
+
+
+def _joined(path: dict[str, Any], rest: dict[str, Any]) -> dict[str, Any]:
+    """What the path names cannot be named again."""
+    if both := set(path) & set(rest):
+        raise UserError(f"{', '.join(sorted(both))}: named by the path already")
+    return path | rest
+
+
+async def read_json(request: Request) -> dict[str, Any]:
+    """The body, an object; nothing is an empty one. Raises: UserError."""
+    data = b""
+    async for piece in request.stream():
+        data += piece
+        if len(data) > LARGEST_BODY:
+            raise UserError(f"the body is larger than {LARGEST_BODY >> 10} KiB")
+    if not data.strip():
+        return {}
+    try:
+        body = json.loads(data)
+    except (ValueError, RecursionError):
+        raise UserError("the body is no JSON") from None
+    if not isinstance(body, dict):
+        raise UserError("the body is no JSON object")
+    return body
+
+
+async def healthz() -> dict[str, str]:
+    """The process answers. Says nothing of any run."""
+    return {"status": "ok"}
+
+
+async def _moss_error(request: Request, error: Exception) -> Response:
+    status = next((code for kind, code in STATUS_OF if isinstance(error, kind)), 503)
+    body = {"error": type(error).__name__, "sentence": plain(error, 600), "mend": getattr(error, "mend", None)}
+    return JSONResponse(body, status, {"WWW-Authenticate": "Bearer"} if status == 401 else None)
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    code = getattr(error, "status_code", 400)
+    body = {"error": "UserError", "sentence": plain(getattr(error, "detail", "wrong request"), 200), "mend": None}
+    return JSONResponse(body, code)

@@ -1,0 +1,7 @@
+"""Owns `python -m moss.cli`."""
+
+import sys
+
+from moss.cli import main
+
+sys.exit(main())
