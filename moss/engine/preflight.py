@@ -15,9 +15,10 @@ from moss.engine.parts import Parts
 from moss.engine.places import step_folder
 from moss.engine.substrate_box import substrate_box
 from moss.errors import BoxRefused
-from moss.ports import Box, BoxRole, GatewayMode, Grant, Place, Readiness
+from moss.ports import Box, BoxExit, BoxRole, ExitReason, GatewayMode, Grant, Place, Probe, Readiness
 
 LOOK = 0.03
+LAST_BREATH = 0.3
 
 
 class Preflight:
@@ -72,14 +73,19 @@ class Preflight:
         parts = self._parts
         seconds = parts.settings.live.start_seconds
         until = parts.clock.monotonic() + seconds
+        probe = Probe(Readiness.STARTING, None, "it was not looked at")
         while parts.clock.monotonic() < until:
             probe = await offload(parts.turns.health, place)
             if probe.readiness is Readiness.READY:
                 return None
-            if (ended := await offload(parts.boxes.wait, box, 0.0)) is not None:
-                return f"on a copy of the state it exited {ended.code} before it was ready"
+            # One that dies under the look has often not ended yet when the look has failed.
+            patience = LAST_BREATH if probe.readiness is Readiness.FAILED else 0.0
+            if (ended := await offload(parts.boxes.wait, box, patience)) is not None:
+                return f"on a copy of the state it {_ended(ended)} before it was ready"
+            if probe.readiness is Readiness.FAILED:
+                return f"on a copy of the state it is not healthy: {probe.detail}"
             await asyncio.sleep(self._look)
-        return f"on a copy of the state it was not ready after {seconds:g} s"
+        return f"on a copy of the state it was not ready after {seconds:g} s: {probe.detail}"
 
     async def _canary(self, place: Place) -> str | None:
         canary = self._parts.settings.canary
@@ -94,3 +100,7 @@ class Preflight:
         parts = self._parts
         await offload(parts.boxes.remove, do.key)
         await offload(shutil.rmtree, step_folder(parts.settings.home, run.id, do.key), ignore_errors=True)
+
+
+def _ended(end: BoxExit) -> str:
+    return f"exited {end.code}" + ("" if end.reason is ExitReason.EXITED else f" ({end.reason})")

@@ -47,9 +47,11 @@ def check_box(settings: Settings, image: Image, key: Key, run: RunId, seconds: f
 
 
 def limits(settings: Settings) -> Limits:
-    """The bounds of a trial's box."""
+    """The bounds of a trial's box: the time to get ready comes on top of the time for its turns."""
     trials = settings.trials
-    return Limits(seconds=trials.seconds, memory_bytes=trials.memory_bytes, pids=trials.pids)
+    return Limits(
+        seconds=settings.live.start_seconds + trials.seconds, memory_bytes=trials.memory_bytes, pids=trials.pids
+    )
 
 
 def fresh_state(settings: Settings, seed: str | None, into: Path) -> Path:
