@@ -20,6 +20,7 @@ from pathlib import Path
 
 import moss
 from moss import config
+from moss.adapters.boxes.places import fill_places, free_bytes, put
 from moss.adapters.boxes.process_folder import Folder, Program, Spec, locked, safe_name
 from moss.adapters.boxes.process_probe import probe
 from moss.adapters.boxes.process_runner import ALIVE, EXEC_BYTES
@@ -27,7 +28,7 @@ from moss.adapters.boxes.process_tree import MARK
 from moss.domain.ids import Digest, Key, RunId
 from moss.domain.launch import fill, fill_all
 from moss.errors import BoxLost, BoxRefused, NoSpace
-from moss.files import copy_tree, read_beneath, remove_tree
+from moss.files import read_beneath, remove_tree
 from moss.ports import Box, BoxCapabilities, BoxExit, BoxSpec, MountName, Probed
 
 ERRORS_TAIL = 64 << 10
@@ -95,8 +96,8 @@ class ProcessBoxes:
         words = fill_all(argv, self._words(spec.places, spec.port, None))
         try:
             place.mkdir(mode=0o700, parents=True)
-            _put(place / "stdin", stdin)
-            _put(place / "command.json", json.dumps({"argv": words, "seconds": seconds}).encode())
+            put(place / "stdin", stdin)
+            put(place / "command.json", json.dumps({"argv": words, "seconds": seconds}).encode())
             self._order(folder, f"exec {number}")
             code = self._exec_end(folder, place)
             return code, (place / "stdout").read_bytes()[:EXEC_BYTES], (place / "stderr").read_bytes()[:EXEC_BYTES]
@@ -149,7 +150,7 @@ class ProcessBoxes:
 
     def _make(self, spec: BoxSpec, folder: Folder) -> None:
         """All that the runner needs, under another name until it is complete."""
-        if self._free_bytes and _free(self._home) < self._free_bytes:
+        if self._free_bytes and free_bytes(self._home) < self._free_bytes:
             raise NoSpace(f"{self._home}: less than {self._free_bytes} bytes are free for a box")
         if spec.runtime is not None:
             raise BoxRefused(f"plain processes have no runtime {spec.runtime!r}")
@@ -157,23 +158,13 @@ class ProcessBoxes:
         fresh = self._fresh(folder)
         remove_tree(fresh)
         try:
-            for part in (fresh, fresh / "exec", fresh / "tmp", *(fresh / name.value for name in MountName)):
+            for part in (fresh, fresh / "exec", fresh / "tmp"):
                 part.mkdir(mode=0o700)
-            places = {name: folder.path / name.value for name in MountName}
-            for mount in spec.mounts:
-                if not mount.source.is_dir():
-                    raise NotADirectoryError(f"{mount.source} is no folder")
-                if mount.writable:
-                    places[mount.name] = mount.source.resolve()
-                else:
-                    (fresh / mount.name.value).rmdir()
-                    copy_tree(mount.source, fresh / mount.name.value)
-            for name, data in spec.files.items():
-                _put(_below(fresh / MountName.IN.value, name), data)
-            _put(fresh / "stdin", spec.stdin)
-            _put(fresh / "alive", b"")
+            places = fill_places(spec, fresh, folder.path)
+            put(fresh / "stdin", spec.stdin)
+            put(fresh / "alive", b"")
             os.mkfifo(fresh / "orders", 0o600)
-            _put(fresh / "spec.json", self._spec(spec, folder, places, image).model_dump_json().encode())
+            put(fresh / "spec.json", self._spec(spec, folder, places, image).model_dump_json().encode())
         except OSError as error:
             remove_tree(fresh)
             raise BoxRefused(f"the box {folder.path.name} cannot be made: {error}") from None
@@ -281,21 +272,6 @@ class ProcessBoxes:
             return b""
 
 
-def _put(path: Path, data: bytes) -> None:
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(data)
-
-
-def _below(folder: Path, name: str) -> Path:
-    """The path of one of `BoxSpec.files`, its folders made. Raises: BoxRefused when it points out of `folder`."""
-    parts = name.split("/")
-    if "\0" in name or any(part in ("", ".", "..") for part in parts):
-        raise BoxRefused(f"{name!r} is no file name for a box")
-    path = folder.joinpath(*parts)
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return path
-
-
 def _free_port() -> int:
     for port in random.sample(PORTS, 200):
         with socket.socket() as probe:
@@ -306,11 +282,6 @@ def _free_port() -> int:
                 continue
             return port
     raise BoxRefused("no free port was found for the box")
-
-
-def _free(path: Path) -> int:
-    space = os.statvfs(path)
-    return space.f_bavail * space.f_frsize
 
 
 def _lock(fd: int) -> None:
