@@ -66,6 +66,7 @@ def start(wiring: "Wiring", caller: Caller, ask: asks.Start) -> says.RunStarted:
     from moss.domain.depth import DIALS
     from moss.engine.desk import Wish
 
+    _refuse_small(wiring, ask.budget)
     wish = Wish(by=caller.name, depth=ask.depth, budget=ask.budget, coder=ask.coder, anyway=ask.anyway)
     batch, fresh = _batch_for(wiring, ask.name)
     run = wiring.desk.start(batch.id, wish)
@@ -81,6 +82,21 @@ def start(wiring: "Wiring", caller: Caller, ask: asks.Start) -> says.RunStarted:
         sealed=fresh,
         scripted=started.scripted,
     )
+
+
+def _refuse_small(wiring: "Wiring", wish: "Budget | None") -> None:
+    """Before a batch is sealed for it: a budget that not even the first stage fits. The desk says no to all others."""
+    budget = wish or wiring.settings.policy.budget
+    first = wiring.settings.role("locate")
+    if budget.money_usd is not None and first.money_usd > budget.money_usd:
+        raise Refused(
+            f"the first stage reserves {first.money_usd:.2f} USD, the budget is {budget.money_usd:.2f} USD. "
+            "Nothing was spent."
+        )
+    if budget.tokens is not None and first.tokens > budget.tokens:
+        raise Refused(
+            f"the first stage reserves {first.tokens:,} tokens, the budget is {budget.tokens:,}. Nothing was spent."
+        )
 
 
 def _batch_for(wiring: "Wiring", name: str | None) -> "tuple[Batch, bool]":

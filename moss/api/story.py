@@ -13,6 +13,7 @@ from moss.domain.events import (
     Consented,
     Ended,
     Event,
+    ImplementResult,
     Moved,
     Outcome,
     PreflightResult,
@@ -148,6 +149,8 @@ def _step(event: StepDone) -> tuple[str, str, bool, bool]:
     match event.result:
         case SwapResult(phase=phase):
             return _phase_line(event, phase)
+        case ImplementResult(commit=commit) as made if commit is not None:
+            return stage, f"{count(made.files, 'file')}, +{made.added} -{made.removed}", True, False
         case PreflightResult() as result if result.ok and not result.skipped:
             says = f"ready in {result.ready_seconds or 0:.1f} s on a copy of the state, canary answered"
             return "preflight", says, True, False
@@ -188,6 +191,8 @@ def _phase_says(phase: Phase | None, result: PhaseResult) -> str:
             return f"of {size(result.bytes or 0)}{took}"
         case Phase.RELEASE | Phase.R_RELEASE | Phase.UNHOLD:
             waited, refused = result.waited or 0, result.refused or 0
+            if not waited:
+                return f"nobody waited, {refused} refused"
             return f"{count(waited, 'message')} waited at most {result.longest_wait or 0.0:.1f} s, {refused} refused"
         case Phase.WATCH:
             return f"same boot id, ready for {result.seconds:.0f} s, {count(result.answered or 0, 'message')} answered"
@@ -199,35 +204,40 @@ def _phase_says(phase: Phase | None, result: PhaseResult) -> str:
             lost = f"; answered since and gone from the state: {', '.join(result.lost)}" if result.lost else ""
             return f"the snapshot is the state again{lost}"
         case _:
-            return result.because or f"ok{took}"
+            return result.because or took.strip()
 
 
 # ------------------------------------------------------------------ steps and swaps
 
 
 def stage_lines(entries: Iterable[Entry]) -> tuple[StageLine, ...]:
-    """The steps of a run that were done, swaps apart."""
-    lines = []
+    """The steps of a run that were done, swaps apart. A wave of trials tells how many of them were valid."""
+    lines: list[StageLine] = []
+    wave: list[bool] = []
     for entry in entries:
         event = read(entry)
-        if not isinstance(event, StepDone) or event.step.stage is Stage.SWAP:
-            continue
-        _, says, ok, quiet = _step(event)
-        if quiet:
-            continue
-        step = event.step
-        lines.append(
-            StageLine(
-                stage=step.stage,
-                iteration=step.iteration,
-                round=step.round,
-                says=plain(_with_rank(event, says), 300),
-                ok=ok,
-                seconds=event.seconds,
-                at=entry.at,
-            )
-        )
+        if isinstance(event, TrialEnded):
+            wave.append(event.trial.valid)
+        if isinstance(event, StepDone):
+            if event.step.stage is not Stage.SWAP and not (told := _step(event))[3]:
+                lines.append(_stage_line(event, told[1], told[2], entry.at, wave))
+            wave = []
     return tuple(lines)
+
+
+def _stage_line(event: StepDone, says: str, ok: bool, at: datetime, wave: Sequence[bool]) -> StageLine:
+    step = event.step
+    if step.stage is Stage.TRIAL and wave:
+        says = f"{sum(wave)} of {len(wave)} valid"
+    return StageLine(
+        stage=step.stage,
+        iteration=step.iteration,
+        round=step.round,
+        says=plain(_with_rank(event, says), 300),
+        ok=ok,
+        seconds=event.seconds,
+        at=at,
+    )
 
 
 def _with_rank(event: StepDone, says: str) -> str:

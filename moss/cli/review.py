@@ -61,9 +61,11 @@ def _to_sign(session: Session, shown: says.Review, name: str) -> "Statement":
         raise Refused(f"{shown.run} does not wait for consent: it {state}. Nothing was changed.")
     listed = session.door.ask(APPROVERS, asks.Nothing())
     if name not in [one.name for one in listed.approvers]:
-        known = ", ".join(dict.fromkeys(one.name for one in listed.approvers)) or "none"
+        known = ", ".join(dict.fromkeys(one.name for one in listed.approvers))
         raise Refused(
-            f"{plain(name, 60)} is not an approver of `{listed.substrate}` (approvers: {known}). Nothing was changed."
+            f"{plain(name, 60)} is not an approver of `{listed.substrate}` (approvers: {known or 'none'}). "
+            "Nothing was changed.",
+            mend=None if known else "moss keys new NAME",
         )
     return shown.statement
 
