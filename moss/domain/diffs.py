@@ -34,6 +34,18 @@ def path_of(raw: bytes) -> str:
     return raw.decode(errors="backslashreplace")
 
 
+def parted(text: bytes) -> tuple[bytes, bytes]:
+    """What `git diff-tree -z` says with `--raw` and `--numstat` together, as the two texts it says with either."""
+    at = 0
+    while text.startswith(b":", at):
+        # a head and a path, whatever the path begins with
+        for _ in range(2):
+            at = text.find(b"\0", at) + 1
+            if at == 0:
+                raise BadDiff(f"not a raw diff line: {text[-80:]!r}")
+    return text[:at], text[at:]
+
+
 def changes(raw: bytes, numstat: bytes) -> tuple[FileChange, ...]:
     """What `git diff-tree -r -z --no-renames` says with `--raw` and with `--numstat`, of the same two trees."""
     counts = dict(_counts(numstat))

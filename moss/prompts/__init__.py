@@ -7,6 +7,7 @@ never read as a slot; a prompt stays below CHARS whatever the evidence weighs, a
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 
 from moss.domain.batch import Batch
 from moss.domain.frozen import Frozen
@@ -62,7 +63,8 @@ class Prompt:
     hash: Digest
 
 
-def schema_of(stage: str) -> dict[str, object]:
+@cache
+def schema_of(stage: str) -> Mapping[str, object]:
     """The JSON Schema of a stage's result."""
     return RESULTS[stage].model_json_schema()
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moss.domain.diffs import AddedLine, BadDiff, added_lines, changes, path_of, unquote
+from moss.domain.diffs import AddedLine, BadDiff, added_lines, changes, parted, path_of, unquote
 from moss.domain.patch import FileChange
 from moss.testing.repository import ENVIRONMENT
 
@@ -128,3 +128,19 @@ def test_the_paths_that_git_itself_writes_are_read(tmp_path: Path, name: bytes) 
     ran = subprocess.run(words, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, check=False)
     wanted = path_of(b"full/" + name)
     assert [(line.path, line.number) for line in added_lines(ran.stdout)] == [(wanted, 1), (wanted, 2)]
+
+
+RAW = NAMES.map(lambda name: b":100644 100644 " + b"a" * 40 + b" " + b"b" * 40 + b" M\0" + name + b"\0")
+NUMBERS = NAMES.map(lambda name: b"1\t2\t" + name + b"\0")
+
+
+@given(st.lists(RAW), st.lists(NUMBERS))
+def test_two_lists_in_one_text_are_parted_whatever_the_paths(raw: list[bytes], numbers: list[bytes]) -> None:
+    one, two = b"".join(raw), b"".join(numbers)
+    assert parted(one + two) == (one, two)
+
+
+@pytest.mark.parametrize("text", [b":100644", b":100644 M\0", b":a\0b\0:c\0"])
+def test_a_raw_list_that_breaks_off_is_refused(text: bytes) -> None:
+    with pytest.raises(BadDiff):
+        parted(text)

@@ -18,7 +18,7 @@ from urllib.parse import quote
 from moss.adapters.source.git_ignored import ignored
 from moss.adapters.source.git_program import SECONDS, Git
 from moss.adapters.source.git_trees import MODULE, Entry, Found, entries, export, oid_of, store_blobs, walk, write_tree
-from moss.domain.diffs import added_lines, changes
+from moss.domain.diffs import added_lines, changes, parted
 from moss.domain.ids import CommitId, Key
 from moss.domain.patch import FileChange, Patch
 from moss.errors import Refused, UserError
@@ -57,6 +57,8 @@ class GitSource:
         self._mirror = self._home / f"{name}.git"
         self._git = Git(self._mirror, self._home / "gitconfig")
         self._origin: _Origin | None = None
+        self._trees: dict[CommitId, str] = {}
+        """of commits that were asked for: neither is ever dropped or changed, and each look is a process of git"""
 
     def resolve(self, ref: str) -> CommitId:
         self._refresh()
@@ -196,6 +198,8 @@ class GitSource:
     def _known(self, commit: CommitId) -> CommitId:
         if not re.fullmatch(r"[0-9a-f]{40}", commit):
             raise UserError(f"{commit!r} is not a full commit hash")
+        if commit in self._trees:
+            return commit
         for look in (self._where, self._refresh):
             look()
             if self._git.ask("cat-file", "-e", f"{commit}^{{commit}}").code == 0:
@@ -204,10 +208,12 @@ class GitSource:
 
     def _tree(self, commit: CommitId) -> str:
         """The source's tree in a commit."""
-        found = self._folder(self._known(commit))
-        if found is None:
-            raise UserError(f"the commit {commit[:12]} has no folder {self._prefix}", where=str(self._source))
-        return found
+        if commit not in self._trees:
+            found = self._folder(self._known(commit))
+            if found is None:
+                raise UserError(f"the commit {commit[:12]} has no folder {self._prefix}", where=str(self._source))
+            self._trees[commit] = found
+        return self._trees[commit]
 
     def _folder(self, whole: str) -> str | None:
         """The source's tree in a commit or tree of the repository."""
@@ -237,8 +243,7 @@ class GitSource:
 
     def _changes(self, before: str, after: str) -> tuple[tuple[FileChange, ...], list[int]]:
         """What differs between two trees, and the sizes of all contents that were or are there."""
-        raw = self._git(*DIFF, "-z", "--raw", "--no-abbrev", before, after)
-        numstat = self._git(*DIFF, "-z", "--numstat", before, after)
+        raw, numstat = parted(self._git(*DIFF, "-z", "--raw", "--numstat", "--no-abbrev", before, after))
         return changes(raw, numstat), self._sizes(raw)
 
     def _sizes(self, raw: bytes) -> list[int]:
