@@ -12,7 +12,7 @@ from pydantic import Field, field_validator, model_validator
 
 from moss.domain.batch import GroupBy
 from moss.domain.budget import Budget
-from moss.domain.case import Check, OnDivergence, Where
+from moss.domain.case import Check, OnDivergence, Where, compiled
 from moss.domain.consent import raw_key
 from moss.domain.depth import Depth
 from moss.domain.frozen import Frozen
@@ -155,6 +155,11 @@ class RuleKeypoint(Frozen):
     check: Check
     positive: bool = True
     from_user: str | None = Field(None, description="regular expression over the user's message; groups fill {1}, {2}")
+
+    @field_validator("from_user")
+    @classmethod
+    def _compiles(cls, pattern: str | None) -> str | None:
+        return pattern if pattern is None else compiled(pattern)
 
 
 class JsonlEvidence(Frozen):

@@ -803,6 +803,10 @@ class Store(Protocol):
         """All of a scan's piece or nothing; how many failures were new. Exactly once by failure id.
         `counted`: turns that the piece passed, for `counts`. A turn that failed is no guard any more."""
 
+    def amend(self, failure: Failure) -> bool:
+        """Replaces what is kept of a failure that waits in the pool (its fingerprint and session stay as they are).
+        False when none of its id waits there: nothing was changed."""
+
     def rejected(self, source: str, limit: int = 1000) -> Sequence[Rejected]:
         """Oldest first."""
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from moss.domain.case import Where
+from moss.domain.case import Check, Where
 from moss.domain.evidence import Finding, ToolCall, Turn
 from moss.domain.ids import Fingerprint
 
@@ -21,6 +21,21 @@ TEXT_LIMIT = 1 << 18
 QUOTE = 300
 EVERY_LINE = b""
 """The signal of a detector that must see every turn."""
+
+
+class UserKeypoint(Protocol):
+    """What a turn recognised by a rule must do when it goes well, as `config.RuleKeypoint` holds it."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def says(self) -> str: ...
+    @property
+    def check(self) -> Check: ...
+    @property
+    def positive(self) -> bool: ...
+    @property
+    def from_user(self) -> str | None: ...
 
 
 class UserRule(Protocol):
@@ -38,6 +53,8 @@ class UserRule(Protocol):
     def more_than(self) -> int | None: ...
     @property
     def signal(self) -> str | None: ...
+    @property
+    def keypoints(self) -> Sequence[UserKeypoint]: ...
 
 
 class Detector(Protocol):
@@ -183,7 +200,7 @@ class UserDetector:
     """A rule of `moss.toml`. Its name is the fingerprint."""
 
     def __init__(self, rule: UserRule) -> None:
-        self.name, self._rule = rule.name, rule
+        self.name, self._rule, self.keypoints = rule.name, rule, rule.keypoints
         self._pattern = re.compile(rule.pattern) if rule.pattern is not None else None
         self.signals = (_signal(rule),)
 

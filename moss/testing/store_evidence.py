@@ -105,6 +105,14 @@ class MemoryEvidence:
         return len(new)
 
     @locked
+    def amend(self, failure: Failure) -> bool:
+        kept = self._failures.get(failure.id)
+        if kept is None or self._state(kept) != "open":
+            return False
+        kept.failure = failure.model_copy(update={"fingerprint": kept.failure.fingerprint})
+        return True
+
+    @locked
     def rejected(self, source: str, limit: int = 1000) -> Sequence[Rejected]:
         return self._rejected.get(source, [])[:limit]
 

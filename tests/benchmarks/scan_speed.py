@@ -18,10 +18,11 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-WORDS = tuple(
+TEXT = (
     "the order was shipped to your address please check refund status amount customer item number delivery today "
-    "thank you for waiting problem account we found payment method card changed tomorrow and it will arrive".split()  # noqa: SIM905
+    "thank you for waiting problem account we found payment method card changed tomorrow and it will arrive"
 )
+WORDS = TEXT.split()
 FAILED = 0.02
 MOST_MEMORY = 100.0
 LEAST_RATIO = 8.0

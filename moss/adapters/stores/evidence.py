@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import Connection, delete, func, select
+from sqlalchemy import Connection, delete, func, select, update
 
 from moss.adapters.stores import pool
 from moss.adapters.stores.dialect import insert_missing, upsert
@@ -54,6 +54,16 @@ class Evidence(Part):
             next_number(connection, "failures", len(new))
             next_number(connection, "turns", counted)
         return len(new)
+
+    def amend(self, failure: Failure) -> bool:
+        waits = (failures.c.id == failure.id) & (failures.c.state == pool.OPEN)
+        with self._db.write() as connection:
+            name = connection.execute(select(failures.c.fingerprint).where(waits)).scalar_one_or_none()
+            if name is None:
+                return False
+            kept = failure.model_copy(update={"fingerprint": name})
+            connection.execute(update(failures).where(waits).values(body=kept.model_dump_json()))
+        return True
 
     def rejected(self, source: str, limit: int = 1000) -> Sequence[Rejected]:
         wanted = select(rejected).where(rejected.c.source == source).order_by(rejected.c.number).limit(limit)

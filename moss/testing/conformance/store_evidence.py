@@ -32,6 +32,19 @@ class EvidenceContract:
         row = store.fingerprints()[0]
         assert row.seen == 2
 
+    def test_a_failure_is_amended_only_while_it_waits(self, store: Store) -> None:
+        seen = failure("s1", 1)
+        save(store, seen, failure("s1", 2))
+        more = seen.model_copy(update={"expect": ("tool:refund",), "fingerprint": Fingerprint("another")})
+        assert store.amend(more)
+        kept = store.failure(seen.id)
+        assert kept is not None and kept.expect == ("tool:refund",) and kept.fingerprint == REFUND
+        assert [row.seen for row in store.fingerprints()] == [2]
+        assert not store.amend(failure("s9", 9))
+        store.seal(batch("b-01", [seen]))
+        assert not store.amend(seen)
+        assert store.failure(seen.id) == kept
+
     def test_cursors_move_and_refused_items_stay_until_they_are_read(self, store: Store) -> None:
         bad = Rejected("s1", "line 7", "not JSON", Digest(sha256(b"x")))
         worse = replace(bad, where="line 9")
