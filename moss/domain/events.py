@@ -279,6 +279,8 @@ class Reserved(Frozen):
 
 
 class TrialEnded(Frozen):
+    """A trial of a wave ended. Its own cost is spent with this event, not with the wave's `StepDone`."""
+
     kind: Literal["trial"] = "trial"
     version: int = 1
     step: Step

@@ -122,7 +122,7 @@ def apply(run: Run, event: Event, at: datetime) -> Run:
         case Reserved():
             change["reserved"] = {**run.reserved, event.key: event.amount}
         case TrialEnded():
-            change["trials"] = (*run.trials, event.trial)
+            change |= _tried(run, event)
         case StepDone():
             change |= _done(run, event, at)
         case Consented():
@@ -150,6 +150,19 @@ def apply(run: Run, event: Event, at: datetime) -> Run:
         case Started():
             raise ValueError("a run starts once")
     return run.model_copy(update=change)
+
+
+def _tried(run: Run, event: TrialEnded) -> dict[str, Any]:
+    """A trial is paid when it ends, not with its wave: a wave that is done again after a kill pays for the rest."""
+    trial, key = event.trial, event.step.key(run.id)
+    change: dict[str, Any] = {
+        "trials": (*run.trials, trial),
+        "spent": run.spent + Spend(trials=1, money_usd=trial.money_usd, tokens=trial.tokens),
+    }
+    if (held := run.reserved.get(key)) is not None:
+        left = held.model_copy(update={"trials": max(0, held.trials - 1)})
+        change["reserved"] = {**run.reserved, key: left}
+    return change
 
 
 def _done(run: Run, event: StepDone, at: datetime) -> dict[str, Any]:

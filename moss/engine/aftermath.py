@@ -16,23 +16,36 @@ from moss.engine.notices import announce
 from moss.engine.places import run_folder
 from moss.ports import Boxes, Store
 
+ROWS = 100_000
 RECENT = 200
 """ended runs that are looked at when a controller starts"""
 
 
 def follow(store: Store, run: Run, now: datetime) -> None:
-    """Notices of what is on record; an ended run gives its batch back. Raises: StoreError."""
+    """Notices of what is on record; an open run has its batch, an ended one gives it back. Raises: StoreError."""
     if run.outcome is not None:
         close_batch(store, run)
+    elif run.swap is None or not run.swap.undo:
+        take_batch(store, run)
     announce(store, run, now)
 
 
+def take_batch(store: Store, run: Run) -> None:
+    """The batch is at work in this run, also when the one who started or resumed it was killed before saying so."""
+    if not _is(store, run, BatchState.RUNNING):
+        store.set_batch(run.started.batch, BatchState.RUNNING, run.id)
+
+
 def close_batch(store: Store, run: Run) -> None:
-    """The batch is done; failures that were not fixed on the live agent return to the pool."""
-    row = next((one for one in store.batches(BatchState.RUNNING) if one.id == run.started.batch), None)
-    if row is None or row.run != run.id:
-        return
-    store.set_batch(run.started.batch, BatchState.DONE, run.id, back=unfixed(store, run))
+    """The batch is done; failures that are not (or no longer) fixed on the live agent return to the pool."""
+    again = run.outcome is Outcome.REVERTED and _is(store, run, BatchState.DONE)
+    if again or _is(store, run, BatchState.RUNNING):
+        store.set_batch(run.started.batch, BatchState.DONE, run.id, back=unfixed(store, run))
+
+
+def _is(store: Store, run: Run, state: BatchState) -> bool:
+    """Whether the batch is in that state, in this run."""
+    return any(row.id == run.started.batch and row.run == run.id for row in store.batches(state, limit=ROWS))
 
 
 def unfixed(store: Store, run: Run) -> tuple[FailureId, ...]:

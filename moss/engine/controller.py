@@ -23,8 +23,8 @@ from moss.engine.offload import offload
 from moss.engine.parts import Parts
 from moss.errors import ClaimLost, MossError, StoreError
 
-LEASE = 30.0
-"""seconds a claim holds without a heartbeat"""
+LEASE = 6.0
+"""seconds a claim holds without a heartbeat: a controller that was killed in mid-swap is followed within ten"""
 PAUSED = "paused"
 """the fact that `moss pause --all` sets"""
 
@@ -40,12 +40,19 @@ class Controller:
         self._parts, self._perform, self._owner, self._lease = parts, perform, owner, lease
 
     async def tick(self, run_id: RunId) -> str:
-        """Takes one step of a run if there is one to take; a sentence about it. Raises: StoreError, nothing else."""
+        """Takes one step of a run if there is one to take; a sentence about it.
+
+        Raises: StoreError, UserError (no such run).
+        """
         store = self._parts.store
         claim = await offload(store.claim, run_id, self._owner, self._lease)
         if claim is None:
-            return f"{run_id} is another controller's"
-        run = await offload(load, store, run_id)
+            return f"{_IDLE} {run_id} is another controller's"
+        try:
+            run = await offload(load, store, run_id)
+        except MossError:
+            await offload(store.release, claim)  # a newer MOSS may be waiting for it
+            raise
         journal = Journal(store, self._parts.clock, run, claim)
         with structlog.contextvars.bound_contextvars(run=run_id):
             try:
@@ -56,11 +63,11 @@ class Controller:
                     await offload(store.release, journal.claim)
 
     async def drive(self, run_id: RunId, steps: int = 10_000) -> str:
-        """Ticks a run until it waits or ends; the last sentence."""
+        """Ticks a run until it waits or ends, at most `steps` times; the last sentence."""
         said = ""
         for _ in range(steps):
-            said, before = await self.tick(run_id), said
-            if said.startswith(_IDLE) or said == before:
+            said = await self.tick(run_id)
+            if said.startswith(_IDLE):
                 break
         return said
 

@@ -4,6 +4,9 @@ Never performs a step and never asks who somebody is (see `api`: rights come fir
 journal, or a refusal in one sentence with nothing changed.
 """
 
+import contextlib
+import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from moss.domain.batch import Batch, BatchState
@@ -13,6 +16,7 @@ from moss.domain.depth import Depth
 from moss.domain.events import (
     Consented,
     Ended,
+    Event,
     Moved,
     Outcome,
     Stage,
@@ -27,14 +31,16 @@ from moss.domain.policy import policy_hash
 from moss.domain.run import Run
 from moss.domain.swap import Swap
 from moss.engine import consents
+from moss.engine.aftermath import follow
 from moss.engine.controller import PAUSED
-from moss.engine.journal import append, create, load
+from moss.engine.journal import AGAIN, append_next, create, load
 from moss.engine.parts import Parts
 from moss.errors import Refused, SeqTaken
-from moss.ports import Image
+from moss.ports import Claim, Image
 
 MIND_STAGES = (Stage.LOCATE, Stage.PLAN, Stage.PLAN_REVIEW, Stage.IMPLEMENT, Stage.CODE_REVIEW)
 REWINDABLE = (Stage.BASELINE, *MIND_STAGES, Stage.BUILD, Stage.CHECK, Stage.TRIAL, Stage.EVALUATE)
+ALONE_SECONDS = 5.0
 SWAPPED = (Outcome.COMMITTED, Outcome.ROLLED_BACK, Outcome.REVERTED)
 
 
@@ -73,16 +79,12 @@ class Desk:
         return run
 
     def _refuse_second(self, batch: Batch) -> None:
-        for row in self._store.batches(BatchState.RUNNING):
-            if row.id == batch.id and row.run is not None and self._is_open(row.run):
+        for row in self._store.runs(active=True, limit=1000):
+            if row.batch == batch.id:
                 raise Refused(
-                    f"batch {batch.id} is already in run {row.run}.",
-                    mend=f"see it: moss review {row.run} · stop it: moss stop {row.run}",
+                    f"batch {batch.id} is already in run {row.id}.",
+                    mend=f"see it: moss review {row.id} · stop it: moss stop {row.id}",
                 )
-
-    def _is_open(self, run: RunId) -> bool:
-        row = self._store.run(run)
-        return row is not None and row.outcome is None
 
     def base(self) -> Version:
         """The live version, as far as MOSS knows its commit. Raises: Refused when it does not."""
@@ -139,31 +141,38 @@ class Desk:
 
     def stop(self, run_id: RunId, by: str) -> Run:
         """Asks a run to end at its next safe point."""
-        run = load(self._store, run_id)
-        if run.outcome is not None:
-            raise Refused(f"{run_id} has ended already: {run.outcome}")
-        return run if run.stop is not None else self._append(run, StopAsked(by=by))
+
+        def asked(run: Run) -> StopAsked | None:
+            if run.outcome is not None:
+                raise Refused(f"{run_id} has ended already: {run.outcome}")
+            return StopAsked(by=by) if run.stop is None else None
+
+        return self._append(run_id, asked)
 
     def resume(self, run_id: RunId, by: str, budget: Budget | None = None) -> Run:
         """Goes on where a run was stopped, ran out of budget or failed. Raises: Refused."""
-        run = load(self._store, run_id)
-        if run.outcome not in (Outcome.STOPPED, Outcome.OUT_OF_BUDGET, Outcome.FAILED):
-            raise Refused(f"{run_id} cannot be resumed: it {_state(run)}")
-        if run.last is None or run.last.stage in (Stage.SWAP, Stage.SOAK):
-            raise Refused(f"{run_id} ended in its swap: start a new run")
-        again = run.last.model_copy(update={"epoch": run.last.epoch + 1, "attempt": 1})
-        self._store.set_batch(run.started.batch, BatchState.RUNNING, run_id)
-        return self._append(run, Moved(what="resumed", by=by, budget=budget, next=again))
+
+        def resumed(run: Run) -> Moved:
+            if run.outcome not in (Outcome.STOPPED, Outcome.OUT_OF_BUDGET, Outcome.FAILED):
+                raise Refused(f"{run_id} cannot be resumed: it {_state(run)}")
+            if run.last is None or run.last.stage in (Stage.SWAP, Stage.SOAK):
+                raise Refused(f"{run_id} ended in its swap: start a new run")
+            again = run.last.model_copy(update={"epoch": run.last.epoch + 1, "attempt": 1})
+            return Moved(what="resumed", by=by, budget=budget, next=again)
+
+        return self._append_alone(run_id, resumed)
 
     def rewind(self, run_id: RunId, to: Stage, by: str, iteration: int | None = None) -> Run:
         """Starts again from an earlier stage (of the newest iteration unless told). Raises: Refused."""
-        run = load(self._store, run_id)
-        number = iteration if iteration is not None else (run.iteration.number if run.iteration else 0)
-        self._refuse_rewind(run, to, number)
-        epoch = max((run.next or run.last or Step(stage=to)).epoch, 0) + 1
-        step = Step(stage=to, iteration=0 if to is Stage.BASELINE else number, epoch=epoch)
-        self._store.set_batch(run.started.batch, BatchState.RUNNING, run_id)
-        return self._append(run, Moved(what="rewound", by=by, next=step))
+
+        def rewound(run: Run) -> Moved:
+            number = iteration if iteration is not None else (run.iteration.number if run.iteration else 0)
+            self._refuse_rewind(run, to, number)
+            epoch = (run.next or run.last or Step(stage=to)).epoch + 1
+            step = Step(stage=to, iteration=0 if to is Stage.BASELINE else number, epoch=epoch)
+            return Moved(what="rewound", by=by, next=step)
+
+        return self._append_alone(run_id, rewound)
 
     def _refuse_rewind(self, run: Run, to: Stage, number: int) -> None:
         if run.outcome in SWAPPED or run.swap is not None:
@@ -172,41 +181,42 @@ class Desk:
             raise Refused(f"{to} cannot be rewound to", mend="one of: " + ", ".join(REWINDABLE))
         if to is not Stage.BASELINE and not 1 <= number <= len(run.iterations):
             raise Refused(f"{run.id} has no iteration {number}")
-        claimed = self._store.claim(run.id, f"desk {self._parts.clock.now().isoformat()}", 1.0)
-        if claimed is None:
-            raise Refused(f"{run.id} is at work", mend=f"moss stop {run.id}, wait until it has stopped, then rewind")
-        self._store.release(claimed)
 
     def reject(self, run_id: RunId, by: str, because: str) -> Run:
         """Says no to a run that waits for consent."""
-        run = self._waiting(run_id)
-        return self._append(run, Ended(outcome=Outcome.REJECTED, because=f"{by}: {because}"[:1000]))
 
-    def _waiting(self, run_id: RunId) -> Run:
-        run = load(self._store, run_id)
-        if run.outcome is not None or run.next is None or run.next.stage is not Stage.CONSENT:
-            raise Refused(f"{run_id} does not wait for consent: it {_state(run)}")
+        def rejected(run: Run) -> Ended:
+            _refuse_unless_waiting(run)
+            return Ended(outcome=Outcome.REJECTED, because=f"{by}: {because}"[:1000])
+
+        run = self._append(run_id, rejected)
+        follow(self._store, run, self._parts.clock.now())
         return run
 
     # ------------------------------------------------------------------ consent, undo, brake
 
     def approve(self, consent: Consent) -> Run:
         """Takes a signed statement. Raises: Refused with one sentence; nothing was changed."""
-        run = self._waiting(consent.statement.run)
-        live = self._parts.target.current().image.digest
-        if live != run.started.base.image:
-            raise Refused(f"the live version is no longer the base of {run.id}: it will end stale")
-        enough = consents.arrive(self._parts, run, consent)
-        assert run.next is not None
-        preflight = Step(stage=Stage.PREFLIGHT, iteration=run.next.iteration, epoch=run.next.epoch)
-        following = preflight if enough else None
-        event = Consented(consent=consent, approver=consent.approver, enough=enough, next=following)
-        return self._append(run, event)
+
+        def consented(run: Run) -> Consented:
+            waits_at = _refuse_unless_waiting(run)
+            live = self._parts.target.current().image.digest
+            if live != run.started.base.image:
+                raise Refused(f"the live version is no longer the base of {run.id}: it will end stale")
+            enough = consents.arrive(self._parts, run, consent)
+            preflight = Step(stage=Stage.PREFLIGHT, iteration=waits_at.iteration, epoch=waits_at.epoch)
+            following = preflight if enough else None
+            return Consented(consent=consent, approver=consent.approver, enough=enough, next=following)
+
+        return self._append(consent.statement.run, consented)
 
     def rollback(self, run_id: RunId | None, by: str, because: str) -> Run:
         """Takes back what a run made live: the one given, else the one whose candidate is live now."""
         live = self._parts.target.current().image.digest
-        run = load(self._store, run_id) if run_id else self._made_live(live)
+        chosen = run_id or self._made_live(live).id
+        return self._append_alone(chosen, lambda run: self._undo(run, live, by, because))
+
+    def _undo(self, run: Run, live: Digest, by: str, because: str) -> UndoAsked:
         if run.outcome is not Outcome.COMMITTED and not (run.next is not None and run.next.stage is Stage.SOAK):
             raise Refused(f"{run.id} has nothing to take back: it {_state(run)}")
         assert run.statement is not None
@@ -217,7 +227,7 @@ class Desk:
         epoch = (run.next or run.last or Step(stage=Stage.SWAP)).epoch + 1
         step = Step(stage=Stage.SWAP, iteration=run.verdict.chosen or 0 if run.verdict else 0, epoch=epoch)
         swap = Swap(key=Key(f"{step.key(run.id)}/undo"), old=live, new=run.started.base.image, undo=True)
-        return self._append(run, UndoAsked(by=by, because=because[:1000], swap=swap, next=step))
+        return UndoAsked(by=by, because=because[:1000], swap=swap, next=step)
 
     def _made_live(self, live: Digest) -> Run:
         for row in self._store.runs(limit=1000):
@@ -234,13 +244,35 @@ class Desk:
     def unpause(self) -> None:
         self._store.set_fact(PAUSED, None)
 
-    def _append(self, run: Run, event: StopAsked | Moved | Ended | Consented | UndoAsked) -> Run:
-        """Appends only if nothing came in between that makes the wish moot. Raises: Refused."""
-        at = self._parts.clock.now()
+    def _append(self, run_id: RunId, wish: Callable[[Run], Event | None], claim: Claim | None = None) -> Run:
+        """Appends what `wish` makes of the run as it is then: when something comes in between, it is asked again.
+
+        Raises: Refused (the wish's own, or the run never stands still).
+        """
+        for _ in range(AGAIN):
+            run = load(self._store, run_id)
+            event = wish(run)
+            if event is None:
+                return run
+            with contextlib.suppress(SeqTaken):
+                return append_next(self._store, run, event, self._parts.clock.now(), claim)
+        raise Refused(f"{run_id} moves on too fast to be changed", mend="try again")
+
+    def _append_alone(self, run_id: RunId, wish: Callable[[Run], Event]) -> Run:
+        """The same while no controller works on the run: its next result would overrule the wish. Raises: Refused."""
+        load(self._store, run_id)
+        claim = self._store.claim(run_id, f"desk:{uuid.uuid4().hex}", ALONE_SECONDS)
+        if claim is None:
+            raise Refused(
+                f"{run_id} is at work", mend=f"try again, or moss stop {run_id} and wait until it has stopped"
+            )
         try:
-            return append(self._store, run, event, at, None)
-        except SeqTaken as error:
-            raise Refused(f"{run.id} moved meanwhile: {error}", mend="try again") from None
+            run = self._append(run_id, wish, claim)
+            if isinstance(run.next, Step) and run.swap is None:
+                self._store.set_batch(run.started.batch, BatchState.RUNNING, run_id)
+            return run
+        finally:
+            self._store.release(claim)
 
 
 def _state(run: Run) -> str:
@@ -248,6 +280,12 @@ def _state(run: Run) -> str:
     if run.outcome is not None:
         return f"ended {run.outcome}"
     return f"is at {run.next.stage}" if run.next is not None else "has nothing to do"
+
+
+def _refuse_unless_waiting(run: Run) -> Step:
+    if run.outcome is not None or run.next is None or run.next.stage is not Stage.CONSENT:
+        raise Refused(f"{run.id} does not wait for consent: it {_state(run)}")
+    return run.next
 
 
 def _first_reserve(event: Started) -> Spend:

@@ -15,7 +15,7 @@ from moss.engine.offload import offload
 from moss.errors import NewerSchema, SeqTaken, UserError
 from moss.ports import Claim, Clock, Head, Store
 
-_AGAIN = 20
+AGAIN = 20
 """how often an append is tried when others append at the same moment"""
 
 
@@ -61,15 +61,19 @@ def append(store: Store, run: Run, event: Event, at: datetime, claim: Claim | No
 
     Raises: SeqTaken when the journal never stands still, ClaimLost, StoreError.
     """
-    for _ in range(_AGAIN):
-        after = apply(run, event, at)
+    for _ in range(AGAIN):
         try:
-            store.append(run.id, after.seq, at, event.kind, event.model_dump(mode="json"), head(after), claim)
+            return append_next(store, run, event, at, claim)
         except SeqTaken:
             run = fold(tuple(store.entries(run.id, run.seq)), run)
-            continue
-        return after
     raise SeqTaken(f"{run.id}: the journal did not stand still")
+
+
+def append_next(store: Store, run: Run, event: Event, at: datetime, claim: Claim | None) -> Run:
+    """Adds `event` right after what `run` holds. Raises: SeqTaken when something came in between, ClaimLost."""
+    after = apply(run, event, at)
+    store.append(run.id, after.seq, at, event.kind, event.model_dump(mode="json"), head(after), claim)
+    return after
 
 
 def create(store: Store, event: Started, at: datetime) -> Run:

@@ -20,12 +20,13 @@ EXPIRING = timedelta(hours=2)
 def announce(store: Store, run: Run, now: datetime) -> None:
     """Enqueues what the run's journal says and was not told yet. Raises: StoreError."""
     name = f"announced:{run.id}"
-    told = int(store.fact(name) or "0")
+    told = before = int(store.fact(name) or "0")
     for entry in store.entries(run.id, told):
         for notice in notices(run, entry):
             store.enqueue(notice)
         told = entry.seq
-    store.set_fact(name, str(told))
+    if told != before:
+        store.set_fact(name, str(told))
     if expiring := _expiring(run, now):
         store.enqueue(expiring)
 

@@ -62,13 +62,13 @@ class Performer:
                 return Done(await self._building.check(run, do))
             case Stage.TRIAL:
                 wave = await self._trials.candidate(run, do.step, journal, await self._batch(run))
-                return Done(TrialsResult(ran=wave.ran, short=wave.short), wave.spent)
+                return Done(TrialsResult(ran=wave.ran, short=wave.short))
             case Stage.EVALUATE:
                 return Done(await evaluate(self._parts, run, do, await self._batch(run)))
             case Stage.VERDICT:
                 return Done(VerdictAsked())
             case Stage.PREFLIGHT:
-                return Done(await self._preflight.perform(run, do))
+                return await self._preflight.perform(run, do)
             case Stage.SWAP:
                 return Done(SwapResult(phase=await self._swapper.perform(run)))
             case Stage.SOAK:
@@ -85,7 +85,7 @@ class Performer:
             if check.ran and not check.ok:
                 return Done(BaselineResult(ran=0, check=check))
         wave = await self._trials.baseline(run, do.step, journal, await self._batch(run))
-        return Done(BaselineResult(ran=wave.ran, short=wave.short, check=check), wave.spent)
+        return Done(BaselineResult(ran=wave.ran, short=wave.short, check=check))
 
     async def _batch(self, run: Run) -> Batch:
         batch = await offload(self._parts.store.batch, run.started.batch)

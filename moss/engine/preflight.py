@@ -6,8 +6,9 @@ Touches nothing live. Invariant: nothing of it is left, however it ends.
 import asyncio
 import shutil
 
+from moss.domain.budget import Spend
 from moss.domain.events import PreflightResult
-from moss.domain.machine import Do
+from moss.domain.machine import Do, Done
 from moss.domain.run import Run
 from moss.engine.consents import refusal
 from moss.engine.offload import offload
@@ -27,22 +28,25 @@ class Preflight:
     def __init__(self, parts: Parts, *, look: float = LOOK) -> None:
         self._parts, self._look = parts, look
 
-    async def perform(self, run: Run, do: Do) -> PreflightResult:
-        """Raises: BoxLost, BoxRefused, GatewayDown, NoSpace."""
+    async def perform(self, run: Run, do: Do) -> Done:
+        """What it showed, and what its canary cost. Raises: BoxLost, BoxRefused, GatewayDown, NoSpace."""
         parts = self._parts
         live = (await offload(parts.target.current)).image.digest
         no = await offload(refusal, parts, run)
         if live != run.started.base.image or no is not None:
-            return PreflightResult(ok=False, live=live, refusal=no)
+            return Done(PreflightResult(ok=False, live=live, refusal=no))
         if not parts.settings.swap.preflight:
-            return PreflightResult(ok=True, skipped=True, live=live)
+            return Done(PreflightResult(ok=True, skipped=True, live=live))
         began = parts.clock.monotonic()
         try:
             because, ready = await self._tried(run, do)
+            usage = await offload(parts.gateway.close, do.key)
         finally:
             await self._clean(run, do)
         seconds = (ready or parts.clock.monotonic()) - began
-        return PreflightResult(ok=because is None, live=live, because=because or "", ready_seconds=round(seconds, 3))
+        spent = Spend(money_usd=usage.money_usd, tokens=usage.tokens_in + usage.tokens_out)
+        said = PreflightResult(ok=because is None, live=live, because=because or "", ready_seconds=round(seconds, 3))
+        return Done(said, spent)
 
     async def _tried(self, run: Run, do: Do) -> tuple[str | None, float | None]:
         """Why it is unfit, None when it is fit; the monotonic time when it was ready."""

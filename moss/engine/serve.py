@@ -119,6 +119,7 @@ class Serve:
         await offload(self.outbox.deliver_due)
 
     async def _sweep(self) -> None:
+        await offload(catch_up, self.parts.store, self.parts.clock.now())
         await offload(sweep, self.parts.store, self.parts.boxes, self.parts.settings.home)
 
     async def _keep_alive(self) -> None:

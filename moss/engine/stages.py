@@ -68,6 +68,7 @@ class Minds:
         iteration = run.iterations[-1]
         start = starts_from(iteration, do.step.stage)
         tree = step_folder(self._parts.settings.home, run.id, do.key) / "tree"
+        await offload(_drop_others, tree.parent)
         await offload(self._lay_out, start, tree)
         prompt = render(do.step.stage.value, await self._prompt_parts(run, do, batch))
         outcome = await self._call(run, do, prompt, tree, batch)
@@ -75,7 +76,6 @@ class Minds:
             return Done(step_failed(outcome.error), outcome.spent, 0.0, prompt.hash, outcome.transcript)
         answer = MINDS[do.step.stage].result.model_validate(outcome.checked())
         result = await self._result(run, do, answer, start, tree, batch)
-        await offload(shutil.rmtree, tree.parent, ignore_errors=True)
         return Done(result, outcome.spent, 0.0, prompt.hash, outcome.transcript)
 
     def _lay_out(self, commit: CommitId, tree: Path) -> None:
@@ -200,6 +200,13 @@ class Minds:
             lessons=lessons_of(run),
             feedback=feedback_of(run, do.step.stage),
         )
+
+
+def _drop_others(folder: Path) -> None:
+    """Folders of the run's earlier steps. This step's own stays until it is on record: the agent works in it once."""
+    for other in folder.parent.iterdir() if folder.parent.is_dir() else ():
+        if other != folder:
+            shutil.rmtree(other, ignore_errors=True)
 
 
 def starts_from(iteration: Iteration, stage: Stage) -> CommitId:

@@ -5,6 +5,7 @@ invalid, never failed; a candidate that does not start, dies or says nothing has
 """
 
 import asyncio
+import contextlib
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,11 +25,12 @@ from moss.engine.parts import Parts
 from moss.engine.places import step_folder
 from moss.engine.rubric import rubric_mark
 from moss.engine.substrate_box import fresh_state, substrate_box
-from moss.errors import BoxLost, GatewayError, ModelError, MossError, policy_of
+from moss.errors import BoxLost, GatewayError, ModelError, MossError, Then, policy_of
 from moss.ports import (
     Box,
     BoxRole,
     BoxSpec,
+    ExitReason,
     GatewayMode,
     Grant,
     Image,
@@ -83,14 +85,30 @@ class TrialRun:
         try:
             trial = await self._valid(asked)
         except (BoxLost, GatewayError, ModelError) as error:
-            trial = _invalid(asked, f"{type(error).__name__}: {error}")
+            trial = await self._invalid(asked, error)
         except MossError as error:
-            if not policy_of(error).then.value == "invalid":
+            if policy_of(error).then is not Then.INVALID:
                 raise
-            trial = _invalid(asked, f"{type(error).__name__}: {error}")
+            trial = await self._invalid(asked, error)
         finally:
             await self._clean(asked)
         return trial.model_copy(update={"seconds": round(self._parts.clock.monotonic() - began, 3)})
+
+    async def _invalid(self, asked: Asked, error: MossError) -> Trial:
+        """What went wrong was not the candidate's doing; what it cost until then is spent all the same."""
+        usage = Usage()
+        with contextlib.suppress(GatewayError):
+            usage = await offload(self._parts.gateway.close, asked.key)
+        return Trial(
+            key=asked.key,
+            case=asked.case.id,
+            version=asked.image.digest,
+            repeat=asked.repeat,
+            valid=False,
+            invalid_because=f"{type(error).__name__}: {error}"[:1000],
+            tokens=usage.tokens_in + usage.tokens_out,
+            money_usd=usage.money_usd,
+        )
 
     async def _valid(self, asked: Asked) -> Trial:
         settings, gateway = self._parts.settings, self._parts.gateway
@@ -117,10 +135,18 @@ class TrialRun:
         for turn in asked.case.earlier:
             await self._send(place, session, turn.user)
         before = len(await offload(self._parts.gateway.record, asked.key))
-        answer = await self._send(place, session, asked.case.turn.user)
+        answer = await self._ended(box, await self._send(place, session, asked.case.turn.user))
         exchanges = tuple((await offload(self._parts.gateway.record, asked.key))[before:])
         seen: Turn | None = await offload(_last_turn, self._parts, state, session, len(asked.case.earlier) + 1)
         return _Seen(answer, seen, exchanges, await self._files(asked, box), None)
+
+    async def _ended(self, box: Box, answer: Answer) -> Answer:
+        """An answer that did not come, with how the agent ended. Raises: BoxLost when somebody else killed it."""
+        if answer.error is None or (ended := await offload(self._parts.boxes.wait, box, 0.5)) is None:
+            return answer
+        if ended.code == 137 and ended.reason is ExitReason.EXITED:
+            raise BoxLost("its agent was killed from outside")
+        return answer.model_copy(update={"error": f"{answer.error}; the agent exited {ended.code} ({ended.reason})"})
 
     async def _send(self, place: Place, session: str, message: str) -> Answer:
         return await offload(self._parts.turns.send, place, session, message, self._parts.settings.turn.seconds)
@@ -239,14 +265,3 @@ def _last_turn(parts: Parts, state: Path, session: str, ordinal: int) -> Turn | 
     """The turn as the evidence source reads it from the box's state; None when the agent left none."""
     turns = [turn for turn in parts.evidence.turns(state, session) if turn.ordinal == ordinal]
     return turns[-1] if turns else None
-
-
-def _invalid(asked: Asked, because: str) -> Trial:
-    return Trial(
-        key=asked.key,
-        case=asked.case.id,
-        version=asked.image.digest,
-        repeat=asked.repeat,
-        valid=False,
-        invalid_because=because[:1000],
-    )

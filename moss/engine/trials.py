@@ -5,9 +5,9 @@ shows, does not depend on how many run at once.
 """
 
 import asyncio
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count, islice
 
 from moss.domain import verdict
 from moss.domain.batch import Batch
@@ -17,22 +17,20 @@ from moss.domain.events import Reserved, Step, TrialEnded
 from moss.domain.ids import CaseId, Digest, Key
 from moss.domain.record import proof_of
 from moss.domain.run import Run
-from moss.domain.trial import Trial
 from moss.domain.verdict import Wanted
 from moss.engine.journal import Journal
 from moss.engine.offload import offload
 from moss.engine.parts import Parts
 from moss.engine.trial_run import Asked, TrialRun
-from moss.errors import BoxRefused
+from moss.errors import BoxRefused, StoreError
 from moss.ports import Image
 
 
 @dataclass(frozen=True, slots=True)
 class Wave:
-    """What a wave did. `short`: why not all that was wanted could run."""
+    """What a wave did. `short`: why not all that was wanted could run. Each trial's event says what it cost."""
 
     ran: int
-    spent: Spend
     short: str | None
 
 
@@ -55,22 +53,23 @@ class Trials:
         fit, short = _affordable(run, step.key(run.id), len(asked))
         await journal.record(Reserved(key=step.key(run.id), amount=Spend(trials=fit)))
         gate = asyncio.Semaphore(self._parts.settings.boxes.parallel)
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._one(one, gate, step, journal)) for one in asked[:fit]]
-        ended = [task.result() for task in tasks]
-        money, tokens = sum(trial.money_usd for trial in ended), sum(trial.tokens for trial in ended)
-        return Wave(len(ended), Spend(trials=len(ended), money_usd=money, tokens=tokens), short)
+        try:
+            async with asyncio.TaskGroup() as group:
+                for one in asked[:fit]:
+                    group.create_task(self._one(one, gate, step, journal))
+        except ExceptionGroup as errors:
+            raise _first(errors) from errors
+        return Wave(fit, short)
 
-    async def _one(self, asked: Asked, gate: asyncio.Semaphore, step: Step, journal: Journal) -> Trial:
+    async def _one(self, asked: Asked, gate: asyncio.Semaphore, step: Step, journal: Journal) -> None:
         async with gate:
             trial = await self._runner.run(asked)
             await journal.record(TrialEnded(step=step, trial=trial))
-            return trial
 
     async def _asked(self, run: Run, step: Step, batch: Batch, wanted: Sequence[Wanted]) -> list[Asked]:
         cases: dict[CaseId, Case] = {case.id: case for case in (*batch.cases, *batch.guards)}
         images = {one.version: await self._image(one.version) for one in wanted}
-        done = Counter((trial.case, trial.version) for trial in run.trials)
+        done = {(trial.case, trial.version, trial.repeat) for trial in run.trials}
         return [
             Asked(
                 key=_trial_key(run, step, one, repeat),
@@ -81,7 +80,7 @@ class Trials:
                 stage=str(step.stage),
             )
             for one in wanted
-            for repeat in range(done[(one.case, one.version)] + 1, done[(one.case, one.version)] + one.more + 1)
+            for repeat in _missing(one, done)
         ]
 
     async def _image(self, digest: Digest) -> Image:
@@ -89,6 +88,26 @@ class Trials:
         if image is None:
             raise BoxRefused(f"the image {digest[:19]} is gone")
         return image
+
+
+def _missing(wanted: Wanted, done: Collection[tuple[CaseId, Digest, int]]) -> Iterator[int]:
+    """The first repeats that are not on record: trials end in any order, so a killed wave leaves gaps."""
+    free = (repeat for repeat in count(1) if (wanted.case, wanted.version, repeat) not in done)
+    return islice(free, wanted.more)
+
+
+def _first(errors: ExceptionGroup[Exception]) -> Exception:
+    """The error that says most: one of the store's, since then nothing can be kept; else the first."""
+    found = list(_leaves(errors))
+    return next((error for error in found if isinstance(error, StoreError)), found[0])
+
+
+def _leaves(errors: ExceptionGroup[Exception]) -> Iterator[Exception]:
+    for error in errors.exceptions:
+        if isinstance(error, ExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
 
 
 def _trial_key(run: Run, step: Step, wanted: Wanted, repeat: int) -> Key:

@@ -20,7 +20,7 @@ from moss.testing.conduct import Conduct
 
 SOURCE = "puppet.json"
 TURNS = "turns.jsonl"
-GOOD, BAD = "well done", "sorry, no"
+GOOD, BAD = "well done", "sorry, not today"
 
 
 class Puppet(Frozen):

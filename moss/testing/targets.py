@@ -4,7 +4,6 @@ It is held to the same conformance suite as the real targets. Invariant: never t
 make a second one breaks the test with `AssertionError`, whatever the caller expected.
 """
 
-import itertools
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -99,8 +98,8 @@ class FakeTarget:
         self.prepared: Key | None = None
         self.settled: list[Key] = []
         self._now, self._bound, self._folder = now, waiting_bound, folder
-        self._boots = itertools.count(1)
-        self._ids = itertools.count(1)
+        self._boots = 0
+        self._ids = 0
         self._planned: list[_Planned] = []
         self._snapshots: dict[Key, tuple[_State, Snapshot]] = {}
         self._restored: set[Key] = set()
@@ -326,8 +325,9 @@ class FakeTarget:
     def _start(self, image: Image) -> None:
         assert self._running is None, f"two writers: {image.name} beside {self._running}"
         self.starts.append(image.digest)
+        self._boots += 1
         self._last, self._exit = image, None
-        self._running = _Run(image, f"boot-{next(self._boots)}")
+        self._running = _Run(image, f"boot-{self._boots}")
         if self.conduct.get(image.digest, Conduct()).migrates:
             self.state.schema = image.digest
 
@@ -359,7 +359,8 @@ class FakeTarget:
 
     def _entry(self, sent: Sent) -> Answered:
         body = Digest(sha256(sent.text.encode()))
-        return Answered(f"m-{next(self._ids)}", self._now(), "POST", "/", sent.status or 0, body, sent.session)
+        self._ids += 1
+        return Answered(f"m-{self._ids}", self._now(), "POST", "/", sent.status or 0, body, sent.session)
 
     def _open_log(self, hold: _Hold) -> None:
         """By the swap's first release on another start of the agent: what the old version answers after a restore
