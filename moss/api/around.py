@@ -11,6 +11,8 @@ from moss.daemon import lock
 
 if TYPE_CHECKING:
     from moss.config import Settings
+    from moss.domain.ids import CommitId
+    from moss.wiring import Wiring
 
 
 def live_line(home: Path) -> LiveLine:
@@ -48,3 +50,12 @@ def gateway_runs(home: Path) -> bool:
 
 def proxy_runs(settings: "Settings") -> bool:
     return not lock.is_free(settings.home / "hold" / "proxy.lock")
+
+
+def uncommitted(wiring: "Wiring", commit: "CommitId") -> list[str]:
+    """Files of the user's checkout that are not as in `commit`; MOSS's own beside them are no part of the agent."""
+    settings = wiring.settings
+    folder = settings.path(settings.substrate.source).resolve()
+    own = [path.resolve() for path in (settings.home, settings.path(settings.live.state), settings.root / "moss.toml")]
+    changed = [one.path for one in wiring.source.diff(commit, folder).files]
+    return [path for path in changed if not any((folder / path).is_relative_to(one) for one in own)]

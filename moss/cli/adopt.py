@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from moss.api.around import live_line
+from moss.api.around import live_line, uncommitted
 from moss.api.plain import plain
 from moss.cli.session import Session, at
 from moss.errors import Refused, UserError
@@ -64,9 +64,9 @@ def _move(session: Session, pid: int, name: str, commit: str, yes: bool) -> None
 
     wiring, settings = session.wiring, session.settings
     source = settings.path(settings.substrate.source)
-    changed = wiring.source.diff(wiring.source.resolve(commit), source).files
+    changed = uncommitted(wiring, wiring.source.resolve(commit))
     if changed:
-        files = ", ".join(plain(one.path, 60) for one in changed[:3]) + (", ..." if len(changed) > 3 else "")
+        files = ", ".join(plain(path, 60) for path in changed[:3]) + (", ..." if len(changed) > 3 else "")
         raise Refused(
             f"the files in {source} are not those of {commit[:12]}: {files}",
             mend="commit them, or name the commit that runs: moss adopt --commit REF",

@@ -3,19 +3,26 @@
 What makes one good is `domain.consent`; who is trusted comes from the settings of this controller, at that moment.
 """
 
-from moss.domain.consent import Consent, Terms, Trusted, still_approved
+from moss.domain.consent import Consent, Terms, Trusted, fingerprint, still_approved
 from moss.domain.consent import refusal as refusal_of
 from moss.domain.ids import ApproverName
 from moss.domain.run import Run
 from moss.engine.parts import Parts
 from moss.errors import Refused
 
+REVOKED = "revoked:"
+"""facts of keys that no longer count from the moment they are set, whatever settings a controller began with"""
+
 
 def terms(parts: Parts, run: Run) -> Terms:
     """What a consent to this run must meet."""
     assert run.statement is not None
     listed = parts.settings.consent.approvers
-    approvers = tuple(Trusted(ApproverName(one.name), one.public_key, one.revoked) for one in listed)
+    gone = parts.store.facts(REVOKED)
+    approvers = tuple(
+        Trusted(ApproverName(one.name), one.public_key, one.revoked or REVOKED + fingerprint(one.public_key) in gone)
+        for one in listed
+    )
     return Terms(run.statement, approvers, run.started.approvals, parts.verify)
 
 
