@@ -154,8 +154,8 @@ class JsonlSource:
     def _before(self, root: Path, path: str, at: int | None, raw_session: str, before: int, limit: int) -> list[Turn]:
         """Turns of one session in one file, going back from byte `at`."""
         found: dict[int, Turn] = {}
-        file = self._open_plain(root, path)
-        if file is None or limit < 1:
+        file = self._open_plain(root, path) if limit > 0 else None
+        if file is None:
             return []
         with file:
             for raw in earlier_lines(file, orjson.dumps(raw_session), at):
