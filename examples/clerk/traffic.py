@@ -62,10 +62,14 @@ class Outcome:
 
 @dataclass
 class Tally:
-    """What became of many. `longest_wait` in seconds, of the answered ones; `acknowledged`: their message ids."""
+    """What became of many. `longest_wait` in seconds, of the answered ones; `acknowledged`: their message ids.
+
+    `again`: messages that were answered with an error at first (the agent died under them) and sent once more.
+    """
 
     sent: int = 0
     answered: int = 0
+    again: int = 0
     refused: int = 0
     failed: int = 0
     lost: int = 0
@@ -93,10 +97,9 @@ class Tally:
 def send(host: str, port: int, session: str, message: str, seconds: float = 120.0) -> Outcome:
     """One message of a customer. Never raises for what the other side does."""
     began = time.monotonic()
-    body = json.dumps({"model": "clerk", "user": session.split("-")[0], "messages": [_user(message)]}).encode()
     connection = http.client.HTTPConnection(host, port, timeout=seconds)
     try:
-        connection.request("POST", "/v1/chat/completions", body, _headers(session))
+        connection.request("POST", "/v1/chat/completions", body_of(session, message), _headers(session))
         answer = connection.getresponse()
         return Outcome(answer.status, time.monotonic() - began, answer.read().decode("utf-8", "replace"))
     except ConnectionRefusedError:
@@ -105,6 +108,11 @@ def send(host: str, port: int, session: str, message: str, seconds: float = 120.
         return Outcome(None, time.monotonic() - began, type(error).__name__)
     finally:
         connection.close()
+
+
+def body_of(session: str, message: str) -> bytes:
+    """What is sent for a message."""
+    return json.dumps({"model": "clerk", "user": session.split("-")[0], "messages": [_user(message)]}).encode()
 
 
 def day(host: str, port: int, messages: Iterable[tuple[str, str]] = DAY) -> Tally:
@@ -149,6 +157,11 @@ class Steady:
             message = f"{self._name}-{customer}-{number}"
             words = STEADY[number % len(STEADY)].format(id=message)
             outcome = send(self._host, self._port, f"{self._name}-{customer}", words)
+            if outcome.status == 502:
+                # An answer that says the agent died under it: any client sends such a message again.
+                outcome = send(self._host, self._port, f"{self._name}-{customer}", words)
+                with self._lock:
+                    self._tally.again += 1
             with self._lock:
                 self._tally.count(message, outcome)
             number += 1

@@ -37,14 +37,18 @@ def notices(run: Run, entry: Entry) -> list[Notice]:
     body = {"substrate": run.started.substrate, "run": run.id, "batch": run.started.batch, "seq": entry.seq}
     says = entry.event.get("says") or entry.event.get("because") or ""
     return [
-        Notice(f"{run.id}/{entry.seq}/{kind}", kind, entry.at, run.id, {**body, "says": says, "lost": _lost(entry)})
+        Notice(
+            f"{run.id}/{entry.seq}/{kind}", kind, entry.at, run.id, {**body, "says": says, "lost": _lost(run, entry)}
+        )
         for kind in kinds
     ]
 
 
-def _lost(entry: Entry) -> list[str]:
+def _lost(run: Run, entry: Entry) -> list[str]:
+    """Messages that are gone with the state: of the whole swap, where the entry ends it."""
     phase = (entry.event.get("result") or {}).get("phase") or {}
-    return list(phase.get("lost") or ())
+    ended = entry.event.get("outcome") is not None and run.swap is not None
+    return list((run.swap.lost if ended and run.swap else phase.get("lost")) or ())
 
 
 def _kinds(event: Event) -> list[NoticeKind]:

@@ -7,7 +7,6 @@ answered 502 when the agent broke off after a byte of it was sent.
 import asyncio
 import hashlib
 import time
-import uuid
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
@@ -118,14 +117,15 @@ class Front:
         key = self._desk.logging
         if key is None or request.path in self._options.health_paths:
             return
+        session, at = request.headers.get(self._options.session_header), datetime.now(UTC)
         line = AnsweredLine(
-            id=uuid.uuid4().hex,
-            at=datetime.now(UTC),
+            id=_name(session, at, body_sha),
+            at=at,
             method=request.method,
             path=request.path,
             status=status,
             body_sha=body_sha,
-            session=request.headers.get(self._options.session_header),
+            session=session,
         )
         await asyncio.to_thread(self._memory.log, key, line)
 
@@ -144,6 +144,12 @@ async def _streamed_back(request: web.BaseRequest, upstream: aiohttp.ClientRespo
         if request.transport is not None:
             request.transport.abort()
     return response
+
+
+def _name(session: str | None, at: datetime, body_sha: Digest) -> str:
+    """What a person finds the message by, should it be gone with the state: whose, when, and its body's hash."""
+    whose = "".join(letter for letter in session or "no session" if letter.isprintable())[:80]
+    return f"{whose} at {at.isoformat(timespec='milliseconds')} {body_sha.removeprefix('sha256:')[:12]}"
 
 
 def _refusal(status: int, sentence: str, retry_after: int | None = None) -> web.Response:

@@ -5,6 +5,7 @@ would have it, so that a test of the swap need not pay for trials. Invariant: `c
 """
 
 import asyncio
+import hashlib
 import os
 import shutil
 import subprocess
@@ -31,6 +32,7 @@ from moss.domain.events import (
     Outcome,
     Result,
     Stage,
+    Started,
     Step,
     StepDone,
     SwapResult,
@@ -40,7 +42,7 @@ from moss.domain.events import (
 )
 from moss.domain.evidence import Failure, Finding, Observed, ToolCall, Turn
 from moss.domain.ids import CaseId, CommitId, Digest, Fingerprint, Key, RunId
-from moss.domain.run import Run
+from moss.domain.run import Run, apply, begin
 from moss.domain.swap import Phase, PhaseResult
 from moss.domain.verdict import Next, Verdict, VerdictKind
 from moss.engine.desk import Wish
@@ -240,11 +242,21 @@ class Scene:
     def phases(self, run: RunId) -> list[tuple[Phase, PhaseResult]]:
         """The phases of the run's swaps in the order they were performed."""
         found = []
-        for entry in self.wired.store.entries(run):
+        first, *rest = self.wired.store.entries(run)
+        started = read_event(first.event)
+        assert isinstance(started, Started)
+        now = begin(started, first.at)
+        for entry in rest:
             event = read_event(entry.event)
             if isinstance(event, StepDone) and isinstance(event.result, SwapResult):
-                found.append((Phase(event.says.split(":")[0]), event.result.phase))
+                assert now.swap is not None
+                found.append((now.swap.phase, event.result.phase))
+            now = apply(now, event, entry.at)  # type: ignore[arg-type]
         return found
+
+    def failed_at(self, run: RunId) -> Phase:
+        """The first phase of the swap that went wrong."""
+        return next(phase for phase, result in self.phases(run) if not result.ok)
 
     def serves(self, image: Image) -> None:
         """Asserts that `image` serves users, not held, and comes back by itself when it ends."""
@@ -263,12 +275,28 @@ class Scene:
         assert self.wired.store.verify() is None
         assert not self.wired.boxes.list(run.id)
 
-    def unharmed(self, run: Run, tally: traffic.Tally) -> None:
-        """Asserts that the base serves and that no customer met anything of it."""
+    def unharmed(self, run: Run, tally: traffic.Tally, *, told: int = 0) -> None:
+        """Asserts that the base serves, that nobody was refused and nothing that was answered is gone.
+
+        `told`: how many messages at most were in flight when a candidate died under them; their senders were told.
+        """
         self.serves(self.base)
-        assert (tally.refused, tally.failed, tally.lost) == (0, 0, 0), tally.troubles
-        assert traffic.missing(self.shop.state, tally.acknowledged) == []
+        assert (tally.refused, tally.lost) == (0, 0), tally.troubles
+        assert tally.failed <= told, tally.troubles
+        assert all(" 502 " in trouble and "was not sent again" in trouble for trouble in tally.troubles)
+        assert self.gone(run, tally) == []
         assert run.swap is None or run.swap.refused == 0
+
+    def gone(self, run: Run, tally: traffic.Tally) -> list[str]:
+        """Messages that were answered and are not in the state. Asserts that the journal names each of them."""
+        missing = traffic.missing(self.shop.state, tally.acknowledged)
+        named = {(words[0], words[-1]) for words in (name.split() for name in (run.swap.lost if run.swap else ()))}
+        for message in missing:
+            session, _, number = message.rpartition("-")
+            said = traffic.STEADY[int(number) % len(traffic.STEADY)].format(id=message)
+            sha = hashlib.sha256(traffic.body_of(session, said)).hexdigest()[:12]
+            assert (session, sha) in named, f"{message} is gone and not named"
+        return missing
 
 
 def _done(run: Run, stage: Stage, result: Result, following: Step) -> StepDone:

@@ -7,6 +7,7 @@ An agent that polls (`drain = "drain"`) is not held: its messages do not come th
 is stopped, by its own grace; `hold` says so by doing nothing.
 """
 
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -33,6 +34,9 @@ from moss.hold.words import Backend
 from moss.ports import Answered, Held, Image, LiveVersion, Place, Probe, Readiness, Released, Snapshot, TurnDriver
 
 T = TypeVar("T")
+
+LAST_BREATH = 0.3
+"""seconds in which an agent that broke off under a look is expected to end: how it ended says more than that"""
 
 
 class LastKnownGood(Frozen):
@@ -156,7 +160,7 @@ class ProcessTarget:
         if agent is None:
             return _ended(record)
         health = self._turns.health(Place("127.0.0.1", agent.port))
-        if health.readiness is Readiness.FAILED and (after := self._record()).agent is None:
+        if health.readiness is Readiness.FAILED and (after := self._dying()) is not None:
             return _ended(after)
         return Probe(health.readiness, agent.boot, health.detail)
 
@@ -210,6 +214,15 @@ class ProcessTarget:
         if agent is None:
             raise TargetDown("the live agent does not run")
         return agent
+
+    def _dying(self) -> Record | None:
+        """The record of an agent that ended under the look: its connections end a moment before it does."""
+        until = time.monotonic() + LAST_BREATH
+        while (record := self._record()).agent is not None:
+            if time.monotonic() >= until:
+                return None
+            time.sleep(LAST_BREATH / 10)
+        return record
 
     def _nothing_runs(self, because: str) -> None:
         agent = self._record().agent
