@@ -9,6 +9,7 @@ the clerk's own files. The last line is one JSON object; exit 0 only when all of
 import argparse
 import asyncio
 import json
+import logging
 import os
 import shutil
 import signal
@@ -18,6 +19,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
+
+import structlog
 
 from examples.clerk import screen, traffic
 from examples.clerk.workshop import Workshop, lay_out
@@ -51,6 +54,7 @@ class Sums:
     """What customers met, over all steady senders of this process. Never lost: it is added up from their tallies."""
 
     sent: int = 0
+    again: int = 0
     refused: int = 0
     failed: int = 0
     lost: int = 0
@@ -59,6 +63,7 @@ class Sums:
 
     def add(self, tally: traffic.Tally) -> None:
         self.sent += tally.sent
+        self.again += tally.again
         self.refused += tally.refused
         self.failed += tally.failed
         self.lost += tally.lost
@@ -139,9 +144,9 @@ class Demo:
         self.wired.curator.scan()
         rows = self.wired.store.fingerprints()
         kinds = ", ".join(f"{row.fingerprint} x{row.seen}" for row in rows)
-        guards = len(self.wired.store.guards())
         failed = sum(row.seen for row in rows)
-        say(screen.line("evidence", f"{failed} failures, {len(rows)} fingerprints: {kinds}; {guards} turns that went well", 2))
+        well = f"{len(self.wired.store.guards())} turns that went well"
+        say(screen.line("evidence", f"{failed} failures, {len(rows)} fingerprints: {kinds}; {well}", 2))
 
     # ------------------------------------------------------------------ a run
 
@@ -153,7 +158,8 @@ class Demo:
             batch = self._batch(Fingerprint(fingerprint))
             self.wired.desk.start(batch.id, Wish(by="demo", depth=Depth.STANDARD))
         run = load(self.wired.store, run_id)
-        label = f"batch {run.started.batch} ({fingerprint} x{len(run.started.cases)}), depth {run.started.depth}, coder scripted"
+        batch = f"batch {run.started.batch} ({fingerprint} x{len(run.started.cases)})"
+        label = f"{batch}, depth {run.started.depth}, coder scripted"
         say(screen.line(f"run {run_id}", label, 2))
         run = asyncio.run(self._told(run_id))
         if run.next is not None and run.next.stage is Stage.CONSENT:
@@ -195,7 +201,7 @@ class Demo:
         """The swap, while customers send without pause."""
         store = self.wired.store
         run = load(store, run_id)
-        before = self.sums.sent
+        before = self.sums.sent, self.sums.again
         if run.outcome is None:
             self._warm()
             with traffic.Steady("127.0.0.1", self.shop.port, "steady", 4, first=self._first()) as steady:
@@ -203,12 +209,16 @@ class Demo:
                 run = asyncio.run(self._driven(run_id))
                 time.sleep(0.3)
             self.sums.add(steady.tally())
-        assert run.swap is not None
+        if run.swap is None:
+            say(screen.line("ended", f"{run.outcome}: {run.because}", 2))
+            return run
         events = [(read_event(entry.event), entry.at) for entry in store.entries(run_id)]
         say(screen.line("swap", screen.swap_line(events, run.swap), 2))
-        sent = self.sums.sent - before
-        text = f"{run.swap.refused} messages refused, {self.sums.lost} lost, longest wait {self.sums.longest_wait:.1f} s"
-        say(screen.line("", f"{text}, while {sent} were sent", 2))
+        sent, again = self.sums.sent - before[0], self.sums.again - before[1]
+        words = [f"{run.swap.refused} messages refused", f"{self.sums.lost} lost"]
+        words += [f"{again} answered with an error by the dying version and sent again"] if again else []
+        words += [f"longest wait {self.sums.longest_wait:.1f} s, while {sent} were sent"] if sent else []
+        say(screen.line("", ", ".join(words), 2))
         say("")
         return run
 
@@ -286,6 +296,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--down", action="store_true", help="end the demo's processes and remove its folder")
     given = parser.parse_args(words)
     signal.signal(signal.SIGTERM, _interrupted)
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     if given.down and not given.folder.exists():
         return 0
     demo = Demo(given.folder)

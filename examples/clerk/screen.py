@@ -3,6 +3,7 @@
 Never decides or changes anything. Outside text is shown escaped and bounded.
 """
 
+import textwrap
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -28,12 +29,16 @@ from moss.domain.swap import Phase, Swap, SwapEnd
 from moss.domain.trial import Trial
 
 WIDTH = 15
+COLUMNS = 104
 
 
 def line(name: str, text: str, indent: int = 4) -> str:
     """`name` in its column, then `text`, printable and in one line."""
     plain = "".join(letter if letter.isprintable() else " " for letter in text)
-    return f"{' ' * indent}{name:<{WIDTH - indent + 2}}{plain[:150]}".rstrip()
+    first, *rest = textwrap.wrap(plain, COLUMNS, drop_whitespace=False) or [""]
+    column = WIDTH + 2
+    head = f"{' ' * indent}{name:<{column - indent}}{first}".rstrip()
+    return "\n".join([head, *(" " * column + one.strip() for one in rest)])
 
 
 def step_lines(run: Run, event: Event) -> list[str]:
@@ -48,7 +53,8 @@ def step_lines(run: Run, event: Event) -> list[str]:
         case LocateResult(located=located):
             best = min(located.suspects, key=lambda one: one.rank)
             where = f"{best.path}:{best.line} {best.symbol}: {best.why}"
-            return [line("locate", f"{where[:90]}   rank 1 of {len(located.suspects)}")]
+            short = textwrap.shorten(where, 84, placeholder=" ...")
+            return [line("locate", f"{short}   rank 1 of {len(located.suspects)}")]
         case PlanReviewResult(review=review):
             word = "accepted" if review.accepted else f'rejected: "{review.reason}"'
             return [line("plan", f"{word} in round {event.step.round}")]
@@ -61,7 +67,8 @@ def step_lines(run: Run, event: Event) -> list[str]:
         case BuildResult(version=version):
             return [line("build", f"{version.name} in {event.seconds:.1f} s" if version else "failed")]
         case CheckResult() as check:
-            return [line("check", f"its own {check.passed} tests pass in {event.seconds:.1f} s" if check.ok else "failed")]
+            word = f"its own {check.passed} tests pass in {event.seconds:.1f} s" if check.ok else "failed"
+            return [line("check", word)]
         case TrialsResult():
             return [line("trials", trials(run, event.seconds))]
         case VerdictAsked() if run.verdict is not None:
@@ -97,8 +104,9 @@ def matrix(run: Run) -> list[str]:
             rows.append(line("", f"{case:<22}{point:<22}{then.name.lower():<10}{now.name.lower():<10}{word}"))
     numbers = run.verdict.numbers
     below = f" (turns like these: below {numbers.breakage_below:.0%})" if numbers.breakage_below is not None else ""
-    held = f"{numbers.guards - numbers.broken}/{numbers.guards}"
-    rows.append(line("", f"{f'{numbers.guards} guards':<44}{f'{numbers.guards}/{numbers.guards}':<10}{held:<10}{numbers.broken} broken{below}"))
+    all_held, held = (f"{count}/{numbers.guards}" for count in (numbers.guards, numbers.guards - numbers.broken))
+    name = f"{numbers.guards} guards"
+    rows.append(line("", f"{name:<44}{all_held:<10}{held:<10}{numbers.broken} broken{below}"))
     return rows
 
 
@@ -107,8 +115,8 @@ def _keypoints(trials: Sequence[Trial], case: str) -> list[str]:
 
 
 def _worst(trials: Sequence[Trial], case: str, keypoint: str) -> Level:
-    levels = [mark.level for one in trials if one.case == case and one.valid for mark in one.marks if mark.keypoint == keypoint]
-    return min(levels, default=Level.MISSING)
+    marks = (mark for one in trials if one.case == case and one.valid for mark in one.marks)
+    return min((mark.level for mark in marks if mark.keypoint == keypoint), default=Level.MISSING)
 
 
 SHOWN = {
@@ -124,13 +132,14 @@ def swap_line(events: Sequence[tuple[Event, datetime]], swap: Swap) -> str:
     """The swap as one line: what happened, in order, and where it ended."""
     words: list[str] = []
     held: datetime | None = None
+    phase = Phase.PREPARE
     for event, at in events:
         if isinstance(event, StepDone) and isinstance(event.result, PreflightResult):
             words.append("preflight ok" if event.result.ok else f"preflight: {event.result.because}")
         if isinstance(event, StepDone) and isinstance(event.result, SwapResult) and event.turned is not None:
-            phase = Phase(event.says.split(":")[0])
             held = at if phase in (Phase.HOLD, Phase.R_HOLD) else held
             words += _phase_words(phase, event, held, at)
+            phase = event.turned.phase
     ends = {SwapEnd.SWITCHED: "committed", SwapEnd.RESTORED: f"restored, the old version serves ({swap.because})"}
     return " · ".join([*words, ends.get(swap.end, str(swap.end)) if swap.end else "open"])
 
@@ -154,5 +163,3 @@ def _phase_words(phase: Phase, event: StepDone, held: datetime | None, at: datet
             return [f"serving again{waited}"]
         case _:
             return []
-
-

@@ -115,16 +115,17 @@ class Curator:
                 )
             )
         elif not broken and went_well(turn) and worth_keeping(turn, kept + len(guards)):
-            guards.append(Guard(id=turn.id, turn=recordings.tie(turn), earlier=self._earlier(turn, recordings)))
+            # A guard's recording is asked for when a batch is sealed with it: most guards never are.
+            guards.append(Guard(id=turn.id, turn=turn, earlier=self._earlier(turn)))
         for one in broken:
             yield Rejected(turn.session, f"{LOOKED_AT}{turn.id}", one.because, Digest(digest(turn)))
 
-    def _earlier(self, turn: Turn, recordings: Recordings) -> tuple[Turn, ...]:
+    def _earlier(self, turn: Turn, recordings: Recordings | None = None) -> tuple[Turn, ...]:
         if turn.ordinal == 1:
             return ()
         root = self._parts.target.evidence_root()
         before = self._parts.evidence.history(root, turn.session, turn.ordinal, EARLIER)
-        return tuple(recordings.tie(one) for one in before)
+        return tuple(recordings.tie(one) if recordings else one for one in before)
 
     def _retry_turns(self, recordings: Recordings, tally: _Tally) -> None:
         """Looks again at turns that a detector could not look at."""

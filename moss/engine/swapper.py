@@ -171,7 +171,7 @@ class Swapper:
         misses = 0
         while clock.monotonic() < until:
             probe = await offload(self._target.probe)
-            if probe.readiness is Readiness.FAILED:
+            if probe.exit_code is not None:
                 return PhaseResult(ok=False, because=_failed(probe))
             if swap.boot is not None and probe.boot is not None and probe.boot != swap.boot:
                 return PhaseResult(ok=False, because="it was started anew while it was watched")
