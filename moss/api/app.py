@@ -5,26 +5,36 @@ Invariant: no request body larger than `LARGEST_BODY` is read, and every answer 
 `{"error", "sentence", "mend"}`.
 """
 
+import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request, Response
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, StreamingResponse
+from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
-from moss.api.caller import caller_of
-from moss.api.doors import BASE
-from moss.api.operations import OPERATIONS, Office, Operation
+from moss.api import asks
+from moss.api.caller import Caller, caller_of
+from moss.api.doors import BASE, LocalDoor
+from moss.api.metrics import Metrics
+from moss.api.operations import LOG, OPERATIONS, Office, Operation
+from moss.api.page import Pages
 from moss.api.plain import plain
+from moss.api.says import LogLines
+from moss.domain.rights import Action
 from moss.errors import Absent, Forbidden, MossError, NotKnown, Refused, UserError
 
 if TYPE_CHECKING:
     from moss.wiring import Wiring
 
 LARGEST_BODY = 256 << 10
+SSE_LOOK = 0.3
+SSE_QUIET = 15.0
+NO_STORE = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 STATUS_OF: tuple[tuple[type[MossError], int], ...] = (
     (NotKnown, 401),
@@ -44,6 +54,9 @@ def create_app(wiring: "Callable[[], Wiring]") -> FastAPI:
         if operation.path is not None:
             _add(app, operation, wiring)
     app.add_api_route("/healthz", healthz, methods=["GET"], include_in_schema=False)
+    app.add_api_route("/metrics", _metrics(wiring), methods=["GET"], include_in_schema=False)
+    app.add_api_route(f"{BASE}/runs/{{run}}/events", _events(wiring), methods=["GET"], include_in_schema=False)
+    Pages(wiring).add(app)
     return app
 
 
@@ -116,6 +129,60 @@ async def read_json(request: Request) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise UserError("the body is no JSON object")
     return body
+
+
+def _metrics(wiring: "Callable[[], Wiring]") -> Any:
+    figures = Metrics(wiring().clock.now())
+
+    async def metrics(request: Request) -> Response:
+        """For Prometheus, with a viewer's token."""
+        token = bearer(request)
+
+        def scraped() -> bytes:
+            office = Office(wiring())
+            caller_of(office.wiring.store, token).may(Action.READ, ())
+            return figures.scrape(office.wiring.store)
+
+        return Response(await run_in_threadpool(scraped), media_type=CONTENT_TYPE_LATEST)
+
+    return metrics
+
+
+def _events(wiring: "Callable[[], Wiring]") -> Any:
+    async def events(request: Request, run: str) -> Response:
+        """The journal as server-sent events, from `Last-Event-ID` on, until the run ends."""
+        door = LocalDoor(Office(wiring()), await run_in_threadpool(_caller, wiring, bearer(request)))
+        last = request.headers.get("last-event-id") or request.query_params.get("after") or "0"
+        if not last.isdigit() or len(last) > 9:
+            raise UserError("after: a whole number")
+        ask = asks.Log(run=run[:200].replace("\0", "?") or "?", after=int(last))
+        first = await run_in_threadpool(door.ask, LOG, ask)
+        return StreamingResponse(stream(door, ask, first), media_type="text/event-stream", headers=NO_STORE)
+
+    return events
+
+
+async def stream(door: LocalDoor, ask: asks.Log, page: LogLines) -> AsyncIterator[str]:
+    """Events of a journal, and a comment now and then so that nobody in between closes the line."""
+    quiet = 0.0
+    while True:
+        for line in page.lines:
+            yield f"id: {line.seq}\nevent: entry\ndata: {line.model_dump_json()}\n\n"
+            ask = ask.model_copy(update={"after": line.seq})
+        if page.ended and not page.more:
+            yield f"event: end\ndata: {json.dumps({'outcome': page.outcome})}\n\n"
+            return
+        if not page.more:
+            await asyncio.sleep(SSE_LOOK)
+            quiet = 0.0 if page.lines else quiet + SSE_LOOK
+            if quiet >= SSE_QUIET:
+                quiet = 0.0
+                yield ": still here\n\n"
+        page = await run_in_threadpool(door.ask, LOG, ask)
+
+
+def _caller(wiring: "Callable[[], Wiring]", token: str | None) -> Caller:
+    return caller_of(wiring().store, token)
 
 
 async def healthz() -> dict[str, str]:

@@ -26,8 +26,8 @@ kind = "checkout"             # an image is the plain tree of a commit
 
 [live]
 kind = "process"
-# {{port}} {{state}} {{image}} {{gateway}} {{token}} are filled in. The model goes through the gateway ({{gateway}}): so every
-# failing turn comes with a recording of what the model really said.
+# {{port}} {{state}} {{image}} {{gateway}} {{token}} are filled in. The model goes through the gateway: so every failing
+# turn comes with a recording of what the model really said.
 argv = {argv}
 env = {{ PYTHONPATH = "{{image}}", OPENAI_BASE_URL = "{{gateway}}/v1", OPENAI_API_KEY = "{{token}}" }}
 preflight_env = {{}}            # added in preflight and trials: switch outward effects off (mail, payments, posts)
