@@ -13,37 +13,22 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from pathlib import Path
 
 from examples.clerk.workshop import Workshop, lay_out
 from moss.adapters.targets.process.words import Spec
-from moss.domain.budget import Budget
-from moss.domain.consent import Statement
-from moss.domain.depth import Depth
 from moss.domain.events import (
-    BaselineResult,
-    BuildResult,
-    Event,
-    ImplementResult,
-    Result,
-    Stage,
     Started,
-    Step,
-    StepDone,
-    VerdictAsked,
     Version,
 )
-from moss.domain.frozen import sha256
-from moss.domain.ids import BatchId, Digest, Key, RunId
+from moss.domain.ids import Key, RunId
 from moss.domain.run import Run
-from moss.domain.verdict import Next, Verdict, VerdictKind
 from moss.engine.journal import append, create, load
 from moss.ports import Readiness
 from moss.settings import load as load_settings
 from moss.wiring import Wiring
+from tests.benchmarks.journals import story
 
-NONE = Digest(sha256(b"no evidence"))
 SETTINGS = (
     "watch_seconds = 3 -> watch_seconds = 1\npreflight = false",
     # The hold's deadline is longer than the slowest bad candidate takes: start_seconds, then the way back.
@@ -108,50 +93,6 @@ class Shop:
     def died(self) -> Path:
         """Where a candidate that exits writes down when it did."""
         return self.place.root / "died"
-
-
-def story(run: RunId, base: Version, new: Version, approvals: int, now: datetime) -> list[Event]:
-    """What the journal of a run says that came to its consent in one iteration."""
-    started = Started(
-        run=run,
-        substrate="clerk",
-        batch=BatchId("b-00"),
-        label="bench",
-        evidence=NONE,
-        policy=NONE,
-        base=base,
-        cases=(),
-        guards=(),
-        depth=Depth.LIGHT,
-        budget=Budget(),
-        by="bench",
-        approvals=approvals,
-        soak_hours=0,
-        preflight=False,
-        next=Step(stage=Stage.BASELINE),
-    )
-    consent = Stage.CONSENT if approvals else Stage.PREFLIGHT
-    baseline, implement, build, verdict, after = (
-        Step(stage=stage, iteration=min(place, 1))
-        for place, stage in enumerate((Stage.BASELINE, Stage.IMPLEMENT, Stage.BUILD, Stage.VERDICT, consent))
-    )
-
-    def done(step: Step, result: Result, following: Step, **more: object) -> StepDone:
-        fields = {"step": step, "key": step.key(run), "result": result, "next": following, **more}
-        return StepDone.model_validate(fields)
-
-    statement = Statement(
-        substrate="clerk", run=run, base=base.image, candidate=new.image, diff=NONE, evidence=NONE, policy=NONE,
-        expires=now + timedelta(hours=24),
-    )  # fmt: skip
-    said = Verdict(iteration=1, row=3, kind=VerdictKind.CONVERGED, next=Next.CONSENT, reason="bench", chosen=1)
-    return [
-        started,
-        done(baseline, BaselineResult(ran=0), Step(stage=Stage.LOCATE, iteration=1)),
-        done(implement, ImplementResult(commit=new.commit, diff=NONE), build),
-        done(build, BuildResult(version=new), verdict),
-        done(verdict, VerdictAsked(), after, verdict=said, statement=statement),
-    ]
 
 
 @contextmanager

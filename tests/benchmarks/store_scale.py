@@ -20,17 +20,26 @@ from pathlib import Path
 
 from moss.adapters.stores.schema import EPOCH
 from moss.adapters.stores.sql import SqlStore
+from moss.domain.events import Ended, Event, Outcome, Version
 from moss.domain.evidence import Failure, Turn
 from moss.domain.frozen import canonical
-from moss.domain.ids import Digest, Fingerprint, RunId
+from moss.domain.ids import CommitId, Digest, Fingerprint, RunId
 from moss.domain.journal import GENESIS, chain
 from moss.ports import Head
 from moss.testing.clock import ManualClock
 from moss.testing.samples import NOON, failure
+from tests.benchmarks.journals import story
 
 PRINTS = 2_000
 SESSION_LENGTH = 10
-ENTRIES = 4
+ENTRIES = 6
+"""of a run that ended"""
+RUN = "ev-RUN"
+LATER = NOON + timedelta(days=36500)
+"""when no consent has run out yet"""
+BASE, NEW = (
+    Version(commit=CommitId(mark * 40), image=Digest(f"sha256:{mark * 64}"), name=f"clerk:{mark * 7}") for mark in "ab"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,20 +164,29 @@ def _count(connection: sqlite3.Connection, failures: int) -> None:
 
 
 def _fill_runs(connection: sqlite3.Connection, runs: int) -> None:
+    """One in a hundred waits for consent, the others have ended; all was told."""
     at = (NOON - EPOCH) // timedelta(microseconds=1)
+    offered = [_text(event) for event in story(RunId(RUN), BASE, NEW, 1, LATER)]
+    ended = [*offered, _text(Ended(outcome=Outcome.REJECTED, because="words " * 20))]
     for number in range(1, runs + 1):
-        run, prev = RunId(f"ev-{number:02d}"), GENESIS
+        run, prev, active = RunId(f"ev-{number:02d}"), GENESIS, number % 100 == 0
         entries: list[tuple[str, int, int, str, str, Digest, Digest]] = []
-        for seq in range(1, ENTRIES + 1):
-            event = {"kind": "noted", "seq": seq, "says": "words " * 50}
+        for seq, text in enumerate(offered if active else ended, 1):
+            body = text.replace(RUN, run)
+            event = json.loads(body)
             found = chain(prev, run, seq, NOON, event)
-            entries.append((run, seq, at, "noted", canonical(event).decode(), prev, found))
+            entries.append((run, seq, at, event["kind"], body, prev, found))
             prev = found
-        outcome = None if number % 100 == 0 else "committed"
-        row = (run, number, "clerk", f"b-{number}", "print-1", "soak", outcome, at, at, ENTRIES, prev)
+        stage, outcome = ("consent", None) if active else ("consent", "rejected")
+        row = (run, number, "clerk", f"b-{number}", "print-1", stage, outcome, at, at, len(entries), prev)
         connection.execute(f"INSERT INTO runs VALUES ({','.join('?' * len(row))})", row)
         connection.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?)", entries)
+        connection.execute("INSERT INTO facts VALUES (?, ?)", (f"announced:{run}", str(len(entries))))
     connection.executemany("INSERT INTO counters VALUES (?, ?)", {"run": runs, "run-row": runs}.items())
+
+
+def _text(event: Event) -> str:
+    return canonical(event).decode()
 
 
 def _p95(call: Callable[[], object], rounds: int) -> float:

@@ -2,12 +2,11 @@
 
 from pathlib import Path
 
-from store_scale import ENTRIES, fill, measure_here
-
 from moss.adapters.stores.sql import SqlStore
 from moss.testing.clock import ManualClock
 from moss.testing.conformance.store import NOON
 from moss.testing.samples import failure
+from tests.benchmarks.store_scale import ENTRIES, fill, measure_here
 
 
 def test_what_is_filled_in_is_what_the_store_would_have_counted(tmp_path: Path) -> None:
