@@ -190,6 +190,20 @@ class ProcessBoxes(Frozen):
     parallel: int = Field(2, ge=1, le=64)
 
 
+class DockerBoxes(Frozen):
+    """Containers of a Docker Engine on this machine (docs/docker.md)."""
+
+    kind: Literal["docker"] = "docker"
+    parallel: int = Field(2, ge=1, le=64)
+    engine: str | None = Field(None, pattern=r"^unix:///", description="the engine's socket; None: the usual one")
+    image: str = Field("python:3.11-slim", description="for boxes that need no image of the substrate; has python3")
+    user: str | None = Field(
+        None,
+        pattern=r"^[0-9]{1,9}:[0-9]{1,9}$",
+        description="uid:gid in boxes; None: MOSS's own user, or where that is root the image's, else nobody special",
+    )
+
+
 class Upstream(Frozen):
     """Where models answer: a URL, or a scripted model (tests and the demo; called so wherever it shows)."""
 
@@ -270,7 +284,6 @@ class PolicySettings(Frozen):
     budget: Budget = Budget(money_usd=4.0)
     daily_money_usd: float | None = None
     proposer_may: tuple[Literal["flag", "start", "stop"], ...] = ("flag",)
-    redeliver: bool = False
 
 
 class SwapSettings(Frozen):
@@ -312,7 +325,7 @@ class Settings(Frozen):
     turn: Annotated[OpenAiTurn | HttpTurn | ExecTurn, Field(discriminator="kind")] = OpenAiTurn()
     canary: CanarySettings = CanarySettings()
     evidence: EvidenceSettings = EvidenceSettings()
-    boxes: ProcessBoxes = ProcessBoxes()
+    boxes: Annotated[ProcessBoxes | DockerBoxes, Field(discriminator="kind")] = ProcessBoxes()
     gateway: GatewaySettings = GatewaySettings()
     roles: dict[Literal["default", "locate", "plan", "plan_review", "implement", "code_review"], RoleSettings] = {}
     jurors: tuple[JurorSettings, ...] = ()
@@ -323,6 +336,11 @@ class Settings(Frozen):
     retention: RetentionSettings = RetentionSettings()
     notify: tuple[WebhookSettings, ...] = ()
     api: ApiSettings = ApiSettings()
+
+    @field_validator("boxes", mode="before")
+    @classmethod
+    def _processes_unless_said(cls, boxes: object) -> object:
+        return {"kind": "process", **boxes} if isinstance(boxes, dict) else boxes
 
     def role(self, stage: str, coder: str | None = None) -> RoleSettings:
         """Who works in a stage: its own settings, else those of `default`, else the defaults; `coder` wins."""

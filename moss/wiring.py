@@ -17,6 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from moss import config
 from moss.config import ExecTurn, HttpTurn, OpenAiTurn, RoleSettings, Secret, Settings, Upstream
 from moss.domain.detect import Detectors
 from moss.domain.ids import CommitId, Digest, Key, RunId
@@ -94,9 +95,16 @@ class Wiring:
 
     @cached_property
     def boxes(self) -> Boxes:
-        from moss.adapters.boxes.process import ProcessBoxes
+        spare = self.settings.retention.free_bytes
+        match self.settings.boxes:
+            case config.ProcessBoxes() as settings:
+                from moss.adapters.boxes.process import ProcessBoxes
 
-        return ProcessBoxes(self.home, self.settings.boxes, self._tree, self.settings.retention.free_bytes)
+                return ProcessBoxes(self.home, settings, self._tree, spare)
+            case config.DockerBoxes() as settings:
+                from moss.adapters.boxes.docker import DockerBoxes
+
+                return DockerBoxes(self.home, settings, self.settings.gateway.port, spare)
 
     def _tree(self, digest: Digest) -> Path:
         from moss.adapters.builders.checkout import image_tree
