@@ -1,8 +1,12 @@
 """Owns a clerk to try things on: a folder with the agent's source as a git repository, a `moss.toml`, ports of its own.
 
-Used by the demo, the end-to-end tests and the benchmarks. Never touches anything outside the folder it is given.
+    python -m examples.clerk.workshop FOLDER
+
+Used by the quickstart, the demo, the end-to-end tests and the benchmarks. Never touches anything outside the folder
+it is given.
 """
 
+import argparse
 import os
 import shutil
 import socket
@@ -114,3 +118,17 @@ def _repository(folder: Path) -> None:
 
 def _lines(path: Path) -> list[str]:
     return path.read_text().splitlines()
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="workshop", description="A clerk of your own to try MOSS on.")
+    parser.add_argument("folder", type=Path)
+    shop = lay_out(parser.parse_args(words).folder)
+    shutil.copy(HERE / "traffic.py", shop.root)
+    print(f"the clerk's shop is in {shop.root}; its customers will use port {shop.port} (it is in the file {READY})")
+    print(f"next: cd {shop.root} && moss doctor")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -21,6 +21,7 @@ from moss.engine.journal import load
 from moss.engine.offload import offload
 from moss.engine.outbox import Outbox
 from moss.engine.parts import Parts
+from moss.engine.retention import retain
 from moss.errors import MossError, Refused
 from moss.ports import RunRow
 
@@ -34,6 +35,7 @@ class Pace:
     tick: float = 0.5
     outbox: float = 1.0
     sweep: float = 60.0
+    retain: float = 3600.0
     keep_alive: float = 5.0
 
 
@@ -59,6 +61,7 @@ class Serve:
             self._loop(stop, every, self._scan),
             self._loop(stop, self.pace.outbox, self._deliver),
             self._loop(stop, self.pace.sweep, self._sweep),
+            self._loop(stop, self.pace.retain, self._retain),
             self._loop(stop, self.pace.keep_alive, self._keep_alive),
         ]
         tasks = [asyncio.create_task(loop) for loop in loops]
@@ -121,6 +124,11 @@ class Serve:
     async def _sweep(self) -> None:
         await offload(catch_up, self.parts.store, self.parts.clock.now())
         await offload(sweep, self.parts.store, self.parts.boxes, self.parts.settings.home)
+
+    async def _retain(self) -> None:
+        dropped = await offload(retain, self.parts, self.parts.clock.now())
+        if any(dropped):
+            log.info("retention", artifacts=dropped[0], images=dropped[1], snapshots=dropped[2])
 
     async def _keep_alive(self) -> None:
         await offload(self.keep_alive)

@@ -11,13 +11,19 @@ from moss.domain.ids import Key, RunId
 from moss.domain.launch import launch
 from moss.ports import BoxRole, BoxSpec, Image, Limits, Mount, MountName
 
+LINES_VARIABLE = "MOSS_LINES"
+"""names a file to a substrate in a trial: one that can tell writes there which of its lines ran, as JSON
+`{"relative/path.py": [41, 42]}`, at the latest when a turn has been answered"""
+LINES_FILE = "lines.json"
+
 
 def substrate_box(
     settings: Settings, role: BoxRole, image: Image, key: Key, run: RunId, state: Path, gateway: str, token: str
 ) -> BoxSpec:
     """The spec of the substrate's own process on a state folder of its own, outward effects switched off."""
     live = settings.live
-    start = launch(live.argv, live.env, live.preflight_env, gateway, token)
+    told = {LINES_VARIABLE: f"{{out}}/{LINES_FILE}"} if role is BoxRole.TRIAL else {}
+    start = launch(live.argv, live.env, {**live.preflight_env, **told}, gateway, token)
     return BoxSpec(
         key=key,
         run=run,

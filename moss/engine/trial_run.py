@@ -7,9 +7,11 @@ invalid, never failed; a candidate that does not start, dies or says nothing has
 import asyncio
 import contextlib
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+
+import orjson
 
 from moss.config import Upstream
 from moss.domain.case import Case, FileOnVolume, Grader, Keypoint, Rubric
@@ -24,7 +26,7 @@ from moss.engine.offload import offload
 from moss.engine.parts import Parts
 from moss.engine.places import step_folder
 from moss.engine.rubric import rubric_mark
-from moss.engine.substrate_box import fresh_state, substrate_box
+from moss.engine.substrate_box import LINES_FILE, fresh_state, substrate_box
 from moss.errors import BoxLost, GatewayError, ModelError, MossError, Then, policy_of
 from moss.ports import (
     Box,
@@ -43,6 +45,7 @@ from moss.ports import (
 )
 
 FILE_BYTES = 64 << 10
+LINES_BYTES = 4 << 20
 LOOK = 0.03
 """seconds between two looks at a box that starts"""
 
@@ -57,6 +60,7 @@ class Asked:
     image: Image
     repeat: int
     stage: str
+    changed: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +71,7 @@ class _Seen:
     turn: Turn | None
     exchanges: tuple[Exchange, ...]
     files: dict[str, str]
-    lines: dict[str, list[int]] | None
+    changed_ran: bool | None
 
 
 class TrialRun:
@@ -138,7 +142,14 @@ class TrialRun:
         answer = await self._ended(box, await self._send(place, session, asked.case.turn.user))
         exchanges = tuple((await offload(self._parts.gateway.record, asked.key))[before:])
         seen: Turn | None = await offload(_last_turn, self._parts, state, session, len(asked.case.earlier) + 1)
-        return _Seen(answer, seen, exchanges, await self._files(asked, box), None)
+        return _Seen(answer, seen, exchanges, await self._files(asked, box), await self._changed_ran(asked, box))
+
+    async def _changed_ran(self, asked: Asked, box: Box) -> bool | None:
+        """Whether a changed line ran, as far as the substrate tells (`MOSS_LINES`); for people, never for the proof."""
+        if not asked.changed:
+            return None
+        data = await offload(self._parts.boxes.fetch, box, MountName.OUT, LINES_FILE, LINES_BYTES)
+        return changed_lines_ran(asked.changed, data)
 
     async def _ended(self, box: Box, answer: Answer) -> Answer:
         """An answer that did not come, with how the agent ended. Raises: BoxLost when somebody else killed it."""
@@ -231,6 +242,7 @@ class TrialRun:
             marks=marks,
             world=WorldKind.LIVE if usage.live else WorldKind.REPLAYED,
             diverged_at=usage.diverged_at,
+            changed_lines_ran=seen.changed_ran,
             record=record,
             tokens=usage.tokens_in + usage.tokens_out,
             money_usd=usage.money_usd,
@@ -245,6 +257,17 @@ class TrialRun:
         folder = step_folder(self._parts.settings.home, asked.run, asked.key)
         await offload(self._parts.boxes.remove, asked.key)
         await offload(shutil.rmtree, folder, ignore_errors=True)
+
+
+def changed_lines_ran(changed: Mapping[str, Sequence[int]], told: bytes | None) -> bool | None:
+    """Whether a changed line is among those that a substrate says it ran; None when it says nothing usable."""
+    try:
+        ran = orjson.loads(told or b"")
+    except orjson.JSONDecodeError:
+        return None
+    if not isinstance(ran, dict) or not all(isinstance(lines, list) for lines in ran.values()):
+        return None
+    return any(line in lines for path, lines in ran.items() for line in changed.get(path, ()))
 
 
 def _grant(asked: Asked, upstreams: Sequence[Upstream]) -> Grant:

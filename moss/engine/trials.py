@@ -5,7 +5,7 @@ shows, does not depend on how many run at once.
 """
 
 import asyncio
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count, islice
 
@@ -69,6 +69,7 @@ class Trials:
     async def _asked(self, run: Run, step: Step, batch: Batch, wanted: Sequence[Wanted]) -> list[Asked]:
         cases: dict[CaseId, Case] = {case.id: case for case in (*batch.cases, *batch.guards)}
         images = {one.version: await self._image(one.version) for one in wanted}
+        changed = {version: await self._changed(run, image) for version, image in images.items()}
         done = {(trial.case, trial.version, trial.repeat) for trial in run.trials}
         return [
             Asked(
@@ -78,10 +79,18 @@ class Trials:
                 image=images[one.version],
                 repeat=repeat,
                 stage=str(step.stage),
+                changed=changed[one.version],
             )
             for one in wanted
             for repeat in _missing(one, done)
         ]
+
+    async def _changed(self, run: Run, image: Image) -> Mapping[str, Sequence[int]]:
+        """Path -> the lines that a candidate changed; nothing for the live version."""
+        base = run.started.base
+        if image.digest == base.image or image.commit is None:
+            return {}
+        return await offload(self._parts.source.changed_lines, base.commit, image.commit)
 
     async def _image(self, digest: Digest) -> Image:
         image = await offload(self._parts.builder.find, digest)

@@ -4,6 +4,7 @@ CLERK_MODEL_URL   where the model answers, the part before /chat/completions
 CLERK_MODEL_KEY   the key for it
 CLERK_MODEL       the model's name
 CLERK_OUTWARD     `off`: no mail leaves the shop
+MOSS_LINES        a file: the lines that ran are written there after each turn
 """
 
 import argparse
@@ -14,6 +15,7 @@ import threading
 from pathlib import Path
 
 from clerk.db import Database, NewerState
+from clerk.lines import noted
 from clerk.loop import Agent
 from clerk.model import Model
 from clerk.payments import Provider
@@ -28,10 +30,11 @@ def main() -> int:
     words.add_argument("--host", default="127.0.0.1")
     words.add_argument("--state", type=Path, required=True, help="folder of the orders and the conversations")
     given = words.parse_args()
+    lines = noted(os.environ.get("MOSS_LINES"))
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     signal.signal(signal.SIGINT, lambda *_: stop.set())
-    server = Server(given.host, given.port)
+    server = Server(given.host, given.port, after_turn=lines.write if lines else None)
     threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
     try:
         given.state.mkdir(parents=True, exist_ok=True)

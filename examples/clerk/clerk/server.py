@@ -7,6 +7,7 @@ import json
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -23,8 +24,9 @@ class Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 256
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, after_turn: Callable[[], None] | None = None) -> None:
         self.agent: Agent | None = None
+        self.after_turn = after_turn or (lambda: None)
         self.stopping = False
         self.boot = uuid.uuid4().hex
         self._open = 0
@@ -90,6 +92,7 @@ class Door(BaseHTTPRequestHandler):
     def _turn(self, agent: Agent, session: str, message: str, user: str | None, stream: bool) -> None:
         if not stream:
             turn = agent.answer(session, message, user, lambda _: None)
+            self.server.after_turn()
             body = _error(turn.error) if turn.error else _completion(turn)
             return self._json(turn.status or 500, body, session)
         words = Stream(self, session)
