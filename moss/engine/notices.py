@@ -36,6 +36,7 @@ def notices(run: Run, entry: Entry) -> list[Notice]:
     kinds = _kinds(read_event(entry.event))
     body = {"substrate": run.started.substrate, "run": run.id, "batch": run.started.batch, "seq": entry.seq}
     says = entry.event.get("says") or entry.event.get("because") or ""
+    lost = _lost(run, entry)
     return [
         Notice(
             f"{run.id}/{entry.seq}/{kind}", kind, entry.at, run.id, {**body, "says": says, "lost": _lost(run, entry)}
