@@ -269,7 +269,7 @@ def observed_of(check: Check) -> Observed:
             return Observed.GRADER
         case Silent() | Rubric():
             return Observed.TRANSCRIPT
-        case never:
+        case _ as never:
             assert_never(never)
 
 

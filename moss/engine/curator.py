@@ -211,7 +211,11 @@ class Curator:
     def _turn(self, session: str, ordinal: int) -> Turn | None:
         root = self._parts.target.evidence_root()
         found = self._parts.evidence.history(root, session, ordinal + 1, 1)
-        return next((turn for turn in found if turn.ordinal == ordinal), None)
+        if found and found[-1].ordinal == ordinal:
+            return found[-1]
+        # a session whose name was redacted may be found by its own name only, or where it was kept
+        known = self._store.failure(FailureId(f"{session}#{ordinal}"))
+        return known.turn if known else None
 
     # ------------------------------------------------------------------ batches
 

@@ -85,10 +85,10 @@ class JsonlSource:
 
     def history(self, root: Path, session: str, before: int, limit: int) -> Sequence[Turn]:
         known = self._places.get((session, before))
-        path, at, raw_session = known or (None, None, session)
-        for one in [path] if path else self._likely(root, session):
-            found = self._before(root, one, at, raw_session, before, limit)
-            if found:
+        if known:
+            return self._before(root, *known, before, limit)
+        for path, raw_session in self._likely(root, session):
+            if found := self._before(root, path, None, raw_session, before, limit):
                 return found
         return []
 
@@ -167,10 +167,14 @@ class JsonlSource:
                     break
         return [found[ordinal] for ordinal in sorted(found)]
 
-    def _likely(self, root: Path, session: str) -> Iterator[str]:
-        """Files in which a session may be: one of its name first."""
-        paths = self._paths(root)
-        yield from sorted(paths, key=lambda path: PurePosixPath(path).stem != session)
+    def _likely(self, root: Path, session: str) -> Iterator[tuple[str, str]]:
+        """Files in which a session may be, and its name there: files of its name first, redacted or not."""
+        paths = {path: PurePosixPath(path).stem for path in self._paths(root)}
+        named = [path for path, stem in paths.items() if stem == session]
+        yield from ((path, session) for path in named)
+        if not named:
+            yield from ((path, stem) for path, stem in paths.items() if stem != self._redactor.clean(stem) == session)
+        yield from ((path, session) for path in paths if path not in named)
 
     def _first_bad(self, root: Path, path: str) -> str | None:
         with self._open(root, path) as file:
@@ -213,6 +217,10 @@ class JsonlSource:
             told = self._read(piece.path, line)
             if isinstance(told, Rejected):
                 piece.reject(told, line, counted)
+                if len(piece.bad) >= MOST_BAD and not counted:
+                    piece.end = line.at + line.size
+                    piece.stop()
+                    return False
                 continue
             if not counted:
                 piece.count(told)
@@ -236,13 +244,14 @@ class JsonlSource:
                 piece.turns.append(self._given(piece.path, line, told))
 
     def _read(self, path: str, line: Line) -> Turn | Rejected:
+        where = f"{path} byte {line.at}"
+        if line.size > LONGEST + 1:
+            because = f"a line of {line.size:,} bytes, at most {LONGEST:,} are read"
+            return Rejected(path, where, because, Digest(sha256(f"{where}: {because}".encode())))
         try:
-            if line.sha is not None or len(line.raw) > LONGEST:
-                raise BadLine(f"a line of {line.size:,} bytes, at most {LONGEST:,} are read")
             return read_line(line.raw)
         except BadLine as error:
-            sha = Digest(f"sha256:{line.sha}" if line.sha else sha256(line.raw))
-            return Rejected(path, f"{path} byte {line.at}", self._redactor.clean(str(error)), sha)
+            return Rejected(path, where, self._redactor.clean(str(error)), Digest(sha256(line.raw)))
 
     def _given(self, path: str, line: Line, turn: Turn) -> Turn:
         """The turn without secrets; where it stood is remembered for `history`."""

@@ -7,7 +7,6 @@ Invariants: one buffer whatever the file's size; a line is given out at most onc
 never is.
 """
 
-import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -26,13 +25,12 @@ _USUAL = b'"status":200,"finish":"stop"'
 
 class Line(NamedTuple):
     """One line to be read. `wanted`: a suspect or a candidate guard, else it is only looked at for its form.
-    `sha` instead of `raw`: too long to be read."""
+    A line that is too long to be read has its size and no `raw`."""
 
     at: int
     raw: bytes
     size: int
     wanted: bool = True
-    sha: str | None = None
 
 
 @dataclass(slots=True)
@@ -80,7 +78,7 @@ class Sieve:
             if end == 0:
                 if have <= LONGEST:
                     continue
-                long = _skip(file, view[:have], at)
+                long = _skip(file, have, at)
                 if long is None:
                     return
                 at, have = at + long.size, 0
@@ -168,16 +166,15 @@ class Sieve:
         return self._every or b'"reply":' not in raw or any(signal in raw for signal in self._any_style)
 
 
-def _skip(file: FileIO, seen: memoryview, at: int) -> Line | None:
+def _skip(file: FileIO, seen: int, at: int) -> Line | None:
     """A line that is too long, passed to its end; None when it has none yet."""
-    digest, size = hashlib.sha256(seen), len(seen)
+    size = seen
     while piece := file.read(BLOCK):
         stop = piece.find(b"\n")
-        digest.update(piece if stop < 0 else piece[:stop])
         if stop >= 0:
             size += stop + 1
             file.seek(at + size)
-            return Line(at, b"", size, sha=digest.hexdigest())
+            return Line(at, b"", size)
         size += len(piece)
     return None
 
