@@ -38,9 +38,7 @@ def notices(run: Run, entry: Entry) -> list[Notice]:
     says = entry.event.get("says") or entry.event.get("because") or ""
     lost = _lost(run, entry)
     return [
-        Notice(
-            f"{run.id}/{entry.seq}/{kind}", kind, entry.at, run.id, {**body, "says": says, "lost": _lost(run, entry)}
-        )
+        Notice(f"{run.id}/{entry.seq}/{kind}", kind, entry.at, run.id, {**body, "says": says, "lost": lost})
         for kind in kinds
     ]
 
