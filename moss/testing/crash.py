@@ -15,7 +15,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -99,17 +99,19 @@ class Story:
     tell: Callable[[Path], Mapping[str, Any]]
 
 
-def attack(story: Story, root: Path, *, workers: int = 2, only: Sequence[int] | None = None) -> dict[str, Any]:
-    """Plays `story` with a kill at every moment; what happened: `moments`, and `wrong` (moment -> why).
+def attack(
+    story: Story, root: Path, *, workers: int = 2, since: str | None = None, only: Sequence[int] = ()
+) -> dict[str, Any]:
+    """Plays `story` with a kill at every moment; what happened: `moments`, `tried`, `wrong` (moment -> why), the
+    plain `end`, the `slowest` restart in seconds.
 
-    `workers` moments are tried side by side. `only`: some moments, for a closer look.
+    `workers` moments are tried side by side. `since`: every one begins in a home whose process was killed there.
+    `only`: a closer look.
     """
-    plain = root / "plain"
-    story.begin(plain)
-    said = _in_child(lambda: _played(story, plain, None))
-    assert "error" not in said, said["error"]
-    moments: list[str] = said["moments"]
-    wanted = _told(story, plain)
+    moments, wanted = _plain(story, root / "plain")
+    if since is not None:
+        story = _killed_once(story, root / "begun", moments.index(since) + 1)
+        moments, wanted = _plain(story, root / "again")
     numbers = list(only or range(1, len(moments) + 1))
     wrong: dict[str, Any] = {}
     slowest = 0.0
@@ -117,7 +119,26 @@ def attack(story: Story, root: Path, *, workers: int = 2, only: Sequence[int] | 
         slowest = max(slowest, found.pop("seconds", 0.0))
         if found:
             wrong[f"{number} {moments[number - 1]}"] = found
-    return {"moments": moments, "wrong": wrong, "end": wanted, "slowest": slowest}
+    return {"moments": moments, "tried": len(numbers), "wrong": wrong, "end": wanted, "slowest": slowest}
+
+
+def _plain(story: Story, home: Path) -> tuple[list[str], Mapping[str, Any]]:
+    """The moments and the end of a story that nobody kills."""
+    story.begin(home)
+    said = _in_child(lambda: _played(story, home, None))
+    assert "error" not in said, said["error"]
+    return list(said["moments"]), _told(story, home)
+
+
+def _killed_once(story: Story, begun: Path, number: int) -> Story:
+    """The rest of a story after a kill at moment `number`."""
+    story.begin(begun)
+    _in_child(lambda: _played(story, begun, number))
+
+    def begin(home: Path) -> None:
+        shutil.copytree(begun, home, symlinks=True)
+
+    return replace(story, begin=begin)
 
 
 def _killed_at(story: Story, root: Path, number: int, wanted: Mapping[str, Any]) -> dict[str, Any]:

@@ -88,7 +88,7 @@ class DurableTarget(PuppetTarget):
             return made
         target = cls.__new__(cls)
         target.__dict__.update(found)
-        target._tree, target._now, target._place = tree, now, place
+        target._tree, target._now, target._place, target._folder = tree, now, place, folder
         return target
 
     def save(self) -> None:
