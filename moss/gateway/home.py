@@ -56,12 +56,17 @@ class GatewayHome:
         return self.root / "lock"
 
     @property
+    def door(self) -> Path:
+        """Holds nothing but the socket `gateway.sock`: mounted where a box's only way out begins."""
+        return self.root / "door"
+
+    @property
     def log(self) -> Path:
         return self.home / "log" / "gateway.log"
 
     def make(self) -> None:
         """All folders, private."""
-        for folder in (self.home, self.root, self.records, self.live, self.log.parent):
+        for folder in (self.home, self.root, self.records, self.live, self.door, self.log.parent):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 

@@ -81,12 +81,14 @@ class Gateway:
         )
         self._silent: dict[RequestHandler, asyncio.TimerHandle] = {}
         self._listening: asyncio.Server | None = None
+        self._door: asyncio.Server | None = None
         self._pruning: asyncio.Task[None] | None = None
 
     async def start(self) -> GatewayState:
         """Listens and writes where. Raises: UserError when the port is taken."""
         await self._runner.setup()
         self._listening = await self._listen()
+        self._door = await self._open_door()
         port = self._listening.sockets[0].getsockname()[1]
         born = psutil.Process().create_time()
         state = GatewayState(host=self._config.host, port=port, pid=os.getpid(), born=born, boot=self._boot)
@@ -105,8 +107,9 @@ class Gateway:
         """Takes nothing new, gives calls in flight a few seconds, ends the rest; all are settled."""
         if self._pruning is not None:
             self._pruning.cancel()
-        if self._listening is not None:
-            self._listening.close()
+        for listening in (self._listening, self._door):
+            if listening is not None:
+                listening.close()
         await self._runner.cleanup()
         await self._upstreams.close()
         self._ledger.close()
@@ -123,6 +126,15 @@ class Gateway:
                 failed = error
         place = f"{self._config.host}:{self._config.port}"
         raise UserError(f"the gateway cannot listen on {place}: {failed.strerror}", where="gateway.port")
+
+    async def _open_door(self) -> asyncio.Server:
+        """The same gateway for boxes without a network. Named by a descriptor: a socket's path may only be short."""
+        folder = os.open(self._home.door, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            path = f"/proc/self/fd/{folder}/gateway.sock"
+            return await asyncio.get_running_loop().create_unix_server(self._connection, path)
+        finally:
+            os.close(folder)
 
     def _connection(self) -> RequestHandler:
         """A connection that brings no whole request head within the time of a body is closed."""
