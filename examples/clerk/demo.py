@@ -98,7 +98,7 @@ class Demo:
         return load_key(APPROVER, keys).public.text
 
     def _wired(self) -> wiring.Wiring:
-        settings = load_settings(self.shop.toml, {"MOSS_HOME": str(self.shop.root)})
+        settings = load_settings(self.shop.toml, {})
         return wiring.Wiring(settings, dict(os.environ))
 
     def start(self) -> None:
@@ -111,7 +111,7 @@ class Demo:
         until = time.monotonic() + 20
         while self.wired.target.probe().readiness is not Readiness.READY:
             if time.monotonic() > until:
-                raise UserError("the clerk does not get ready", mend=f"see the logs in {self.shop.root}/live")
+                raise UserError("the clerk does not get ready", mend=f"see the logs in {self.shop.root}/.moss/live")
             time.sleep(0.05)
 
     def _installed(self) -> bool:
