@@ -32,8 +32,8 @@ from moss.domain.events import (
     SwapResult,
     TrialEnded,
     TrialsResult,
-    Version,
     VerdictAsked,
+    Version,
 )
 from moss.domain.ids import BatchId, CaseId, CommitId, Digest, Key, RunId
 from moss.domain.machine import Do, Done, decide, settle
@@ -120,7 +120,9 @@ class Play:
         assert run.next is not None
         nxt = Step(stage=Stage.PREFLIGHT, iteration=run.next.iteration, epoch=run.next.epoch)
         consent = {"statement": run.statement, "approver": "alice", "key": "SHA256:x", "signature": b"s"}
-        return self.record(run, Consented.model_validate({"consent": consent, "approver": "alice", "enough": True, "next": nxt}))
+        return self.record(
+            run, Consented.model_validate({"consent": consent, "approver": "alice", "enough": True, "next": nxt})
+        )
 
     # ------------------------------------------------------------------ results
 
@@ -171,7 +173,9 @@ class Play:
             case Stage.BUILD:
                 work = run.iterations[-1].work
                 assert work is not None
-                return BuildResult(version=Version(commit=work, image=image(step.iteration), name=f"clerk:{step.iteration}"))
+                return BuildResult(
+                    version=Version(commit=work, image=image(step.iteration), name=f"clerk:{step.iteration}")
+                )
             case Stage.CHECK:
                 return CheckResult(ok=True, passed=12, failed=0)
             case Stage.EVALUATE:

@@ -36,14 +36,16 @@ from moss.domain.run import Run, apply, begin
 from moss.domain.swap import Phase, PhaseResult, Swap
 from moss.domain.trial import Trial
 
-ALL = {n: CASES for n in range(1, 9)}
+ALL = dict.fromkeys(range(1, 9), CASES)
 GOOD = {1: CASES}
 
 
 def stages(play: Play) -> list[str]:
     """The steps that were done, as words: `1/plan/2`."""
     return [
-        f"{event.step.iteration}/{event.step.stage}/{event.step.round}" for event, _ in play.events if event.kind == "done"
+        f"{event.step.iteration}/{event.step.stage}/{event.step.round}"
+        for event, _ in play.events
+        if event.kind == "done"
     ]
 
 
@@ -137,7 +139,9 @@ def test_a_change_that_the_policy_refuses_is_a_used_round_with_feedback() -> Non
         (Stage.CHECK, CheckResult(ok=False, passed=11, failed=1, tail="FAIL test_refund")),
     ],
 )
-def test_what_does_not_build_or_fails_its_own_check_is_never_tried_and_never_offered(stage: Stage, result: object) -> None:
+def test_what_does_not_build_or_fails_its_own_check_is_never_tried_and_never_offered(
+    stage: Stage, result: object
+) -> None:
     play = Play(fixes=ALL, results={(stage, 1, 1): result})  # type: ignore[dict-item]
     run = play.all()
     assert "1/trial/1" not in stages(play)
@@ -180,7 +184,7 @@ def test_no_improvement_after_a_plateau() -> None:
 
 
 def test_a_broken_guard_is_never_offered_however_often() -> None:
-    play = Play(fixes=ALL, breaks={n: GUARDS[:1] for n in range(1, 9)})
+    play = Play(fixes=ALL, breaks=dict.fromkeys(range(1, 9), GUARDS[:1]))
     run = play.all()
     assert run.statement is None
     assert run.outcome is Outcome.NO_IMPROVEMENT
@@ -232,7 +236,9 @@ def test_two_jurors_with_quotes_end_a_run_with_their_limit(word: str, outcome: O
     assert Play(votes={1: votes(word, word)}).all().outcome is outcome
 
 
-@pytest.mark.parametrize("said", [votes("limit_model"), votes("limit_model", "fixable"), votes("limit_model", "limit_model", found=False)])
+@pytest.mark.parametrize(
+    "said", [votes("limit_model"), votes("limit_model", "fixable"), votes("limit_model", "limit_model", found=False)]
+)
 def test_a_single_or_unquoted_vote_does_not_end_a_run(said: tuple[JurorVote, ...]) -> None:
     assert Play(votes={1: said, 2: said}).all().outcome is Outcome.NO_IMPROVEMENT
 
@@ -287,7 +293,10 @@ def test_the_last_look_before_the_swap(look: PreflightResult, outcome: Outcome) 
         ({Phase.WATCH: PhaseResult(ok=False, because="exited 1")}, Outcome.ROLLED_BACK),
         ({Phase.HOLD: PhaseResult(ok=False, because="did not drain")}, Outcome.FAILED),
         ({Phase.STOP: PhaseResult(ok=False, because="other", stale=True)}, Outcome.STALE),
-        ({phase: PhaseResult(ok=False, because="x") for phase in (Phase.PROBE, Phase.R_PROBE, Phase.RS_PROBE)}, Outcome.FAILED),
+        (
+            {phase: PhaseResult(ok=False, because="x") for phase in (Phase.PROBE, Phase.R_PROBE, Phase.RS_PROBE)},
+            Outcome.FAILED,
+        ),
     ],
 )
 def test_what_a_swap_ends_with(phases: dict[Phase, PhaseResult], outcome: Outcome) -> None:
@@ -329,7 +338,9 @@ def undo(run: Run) -> UndoAsked:
     return UndoAsked(by="bob", because="odd", swap=swap, next=Step(stage=Stage.SWAP, iteration=1, epoch=1))
 
 
-@pytest.mark.parametrize(("phases", "outcome"), [({}, Outcome.REVERTED), ({Phase.PROBE: PhaseResult(ok=False)}, Outcome.COMMITTED)])
+@pytest.mark.parametrize(
+    ("phases", "outcome"), [({}, Outcome.REVERTED), ({Phase.PROBE: PhaseResult(ok=False)}, Outcome.COMMITTED)]
+)
 def test_an_undo_reverts_or_leaves_it_committed(phases: dict[Phase, PhaseResult], outcome: Outcome) -> None:
     play = Play(fixes=GOOD)
     run = committed(play)
@@ -432,7 +443,9 @@ STORIES = {
     "good": Play(fixes=GOOD),
     "three iterations": Play(fixes={2: CASES[:2], 3: CASES}, breaks={1: GUARDS}),
     "rolled back": Play(fixes=GOOD, phases={Phase.WATCH: PhaseResult(ok=False, because="exited 1")}),
-    "restored from the snapshot": Play(fixes=GOOD, phases={p: PhaseResult(ok=False) for p in (Phase.PROBE, Phase.R_PROBE)}),
+    "restored from the snapshot": Play(
+        fixes=GOOD, phases={p: PhaseResult(ok=False) for p in (Phase.PROBE, Phase.R_PROBE)}
+    ),
     "nothing": Play(),
 }
 

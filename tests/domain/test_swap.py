@@ -64,7 +64,13 @@ def test_another_live_version_ends_stale_and_lets_go(phase: Phase) -> None:
 @pytest.mark.parametrize("phase", [Phase.STOP, Phase.SNAPSHOT])
 def test_a_stop_or_snapshot_that_fails_starts_the_old_version_again(phase: Phase) -> None:
     walked, swap = walk({phase: no("disk full")})
-    assert walked[walked.index(phase) + 1 :] == [Phase.R_START, Phase.R_PROBE, Phase.R_CANARY, Phase.R_RELEASE, Phase.R_SETTLE]
+    assert walked[walked.index(phase) + 1 :] == [
+        Phase.R_START,
+        Phase.R_PROBE,
+        Phase.R_CANARY,
+        Phase.R_RELEASE,
+        Phase.R_SETTLE,
+    ]
     assert swap.end is SwapEnd.RESTORED
 
 
@@ -88,7 +94,14 @@ def test_a_candidate_that_fails_after_the_release_is_held_again_first(phase: Pha
 def test_only_when_the_old_version_does_not_get_ready_the_snapshot_comes_back(phase: Phase) -> None:
     lost = PhaseResult(ok=True, lost=("m-1", "m-2"))
     walked, swap = walk({Phase.WATCH: no(), phase: no("schema is newer"), Phase.RS_STATE: lost})
-    assert walked[-6:] == [Phase.RS_STATE, Phase.RS_START, Phase.RS_PROBE, Phase.RS_CANARY, Phase.R_RELEASE, Phase.R_SETTLE]
+    assert walked[-6:] == [
+        Phase.RS_STATE,
+        Phase.RS_START,
+        Phase.RS_PROBE,
+        Phase.RS_CANARY,
+        Phase.R_RELEASE,
+        Phase.R_SETTLE,
+    ]
     assert (swap.end, swap.lost) == (SwapEnd.RESTORED, ("m-1", "m-2"))
 
 
@@ -113,7 +126,15 @@ def test_the_agent_is_down_only_after_both_versions_failed() -> None:
 
 def test_the_soak_takes_back_by_the_same_road() -> None:
     walked, swap = walk({}, begun(phase=Phase.R_HOLD, has_snapshot=True, because="came back"))
-    assert walked == [Phase.R_HOLD, Phase.R_STOP, Phase.R_START, Phase.R_PROBE, Phase.R_CANARY, Phase.R_RELEASE, Phase.R_SETTLE]
+    assert walked == [
+        Phase.R_HOLD,
+        Phase.R_STOP,
+        Phase.R_START,
+        Phase.R_PROBE,
+        Phase.R_CANARY,
+        Phase.R_RELEASE,
+        Phase.R_SETTLE,
+    ]
     assert (swap.end, swap.because) == (SwapEnd.RESTORED, "came back")
 
 
