@@ -19,6 +19,11 @@ from moss.ports import Place, Probe, Readiness
 
 LOOK = 0.2
 """seconds between two looks at the live agent: an exit is seen within a second"""
+UNDER_HOLD = frozenset(Phase) - {
+    Phase.PREPARE, Phase.HOLD, Phase.R_HOLD, Phase.RELEASE, Phase.WATCH, Phase.SETTLE, Phase.UNHOLD,
+    Phase.R_RELEASE, Phase.R_SETTLE, Phase.DOWN_RELEASE, Phase.END,
+}  # fmt: skip
+"""phases in which users wait and no version may answer them"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +74,7 @@ class Swapper:
         assert swap is not None
         began = self._parts.clock.monotonic()
         try:
+            await self._still_held(swap)
             result = await self._phases[swap.phase](run, swap)
         except NotExpected as error:
             result = PhaseResult(ok=False, because=str(error), stale=True)
@@ -92,11 +98,32 @@ class Swapper:
         await offload(self._target.prepare, image, swap.key)
         return PhaseResult(ok=True)
 
-    async def _hold(self, run: Run, swap: Swap) -> PhaseResult:
+    async def _still_held(self, swap: Swap) -> None:
+        """A hold that ran out (the controller was away) is taken again before the swap goes on under it.
+
+        A restore goes on without one: that a proxy does not answer must not cost the state.
+        """
+        if swap.held_at is None or swap.phase not in UNDER_HOLD:
+            return
+        since = (self._parts.clock.now() - swap.held_at).total_seconds()
+        if 0 <= since < self._deadline:
+            return
+        try:
+            await offload(self._target.hold, swap.key, self._parts.settings.live.grace_seconds, self._deadline)
+        except MossError:
+            if swap.phase is Phase.STOP:
+                raise
+
+    @property
+    def _deadline(self) -> float:
+        """Seconds that a hold lasts."""
         settings = self._parts.settings
         grace = settings.live.grace_seconds
-        deadline = settings.swap.hold_deadline_seconds or 2 * grace + settings.live.start_seconds + 30
-        held = await offload(self._target.hold, swap.key, grace, deadline)
+        return settings.swap.hold_deadline_seconds or 2 * grace + settings.live.start_seconds + 30
+
+    async def _hold(self, run: Run, swap: Swap) -> PhaseResult:
+        grace = self._parts.settings.live.grace_seconds
+        held = await offload(self._target.hold, swap.key, grace, self._deadline)
         because = "" if held.complete else f"turns in flight did not end within {grace:g} s"
         return PhaseResult(ok=held.complete, because=because, drained=held.drained)
 

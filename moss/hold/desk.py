@@ -106,15 +106,20 @@ class Desk:
         return HeldSays(drained=drained, seconds=seconds, complete=complete)
 
     def _begin(self, asked: HoldNow) -> None:
+        lapsed, now = self._lapsed(asked.key), self.backend.boot if self.backend else ""
         kept = KeptHold(
             key=asked.key,
             deadline=self._now() + asked.deadline_seconds,
             machine_boot=boot_id(),
             waiting=asked.waiting,
-            backend_boot=self.backend.boot if self.backend else "",
+            backend_boot=lapsed.backend_boot if lapsed else now,
         )
-        self._memory.change(lambda old: old.model_copy(update={"hold": kept, "logging": None}))
+        self._memory.change(lambda old: old.model_copy(update={"hold": kept, "lapsed": lapsed, "logging": None}))
         self._hold_again(kept)
+
+    def _lapsed(self, key: Key) -> KeptHold | None:
+        lapsed = self._memory.kept.lapsed
+        return lapsed if lapsed is not None and lapsed.key == key else None
 
     def _hold_again(self, kept: KeptHold) -> None:
         self.gate.begin(kept.key, kept.deadline, kept.waiting)
@@ -128,7 +133,8 @@ class Desk:
         if kept.machine_boot == boot_id() and kept.deadline > self._now():
             self._hold_again(kept)
         else:
-            self._memory.change(lambda old: _let_go(old, ReleasedSays(key=kept.key)))
+            says, logging = ReleasedSays(key=kept.key), self._log_of_lapsed(kept)
+            self._memory.change(lambda old: _let_go(old, says, logging, lapsed=kept))
 
     def _release(self, key: Key) -> ReleasedSays:
         kept = self._memory.kept.hold
@@ -138,25 +144,38 @@ class Desk:
         logging = self._worth_a_log(kept)
         if logging:
             self._memory.open_log(key)
-        return self._end(key, let_in=True, logging=key if logging else None)
+        return self._end(kept, let_in=True, logging=key if logging else None)
 
     def _worth_a_log(self, kept: KeptHold) -> bool:
         """Another start of the agent, and the swap's first release: what the old version answers after a restore is
         not at stake, nor is anything when the hold was let go with nothing changed."""
-        started = self.backend is not None and self.backend.boot != kept.backend_boot
-        return started and not self._memory.was_logged(kept.key)
+        first = not self._memory.was_logged(kept.key) or self._lapsed(kept.key) is not None
+        return self._started(kept) and first
+
+    def _started(self, kept: KeptHold) -> bool:
+        return self.backend is not None and self.backend.boot != kept.backend_boot
 
     def _lapse(self) -> None:
-        if self.gate.hold is not None:
-            self._end(self.gate.hold.key, let_in=False, logging=None)
+        kept = self._memory.kept.hold
+        if self.gate.hold is not None and kept is not None:
+            self._end(kept, let_in=False, logging=self._log_of_lapsed(kept))
 
-    def _end(self, key: Key, *, let_in: bool, logging: Key | None) -> ReleasedSays:
+    def _log_of_lapsed(self, kept: KeptHold) -> Key | None:
+        """Nobody says yet which version will stay: whatever another start of the agent answers is at stake."""
+        if not self._started(kept):
+            return None
+        self._memory.open_log(kept.key)
+        return kept.key
+
+    def _end(self, kept: KeptHold, *, let_in: bool, logging: Key | None) -> ReleasedSays:
         # The gate first: a disk that refuses must not keep users waiting. They run only after this returns.
         self.close()
-        did = self.gate.end(let_in=let_in)
+        did, before = self.gate.end(let_in=let_in), self._memory.kept.released
         assert did is not None
-        says = ReleasedSays(key=key, waited=did.waited, longest_wait=did.longest, refused=did.refused)
-        self._memory.change(lambda old: _let_go(old, says, logging))
+        says = ReleasedSays(key=kept.key, waited=did.waited, longest_wait=did.longest, refused=did.refused)
+        if before is not None and self._lapsed(kept.key) is not None:
+            says = _both(before, says)
+        self._memory.change(lambda old: _let_go(old, says, logging, lapsed=None if let_in else kept))
         return says
 
     def _settle(self, key: Key) -> Done:
@@ -179,5 +198,14 @@ class Desk:
         )
 
 
-def _let_go(kept: Kept, says: ReleasedSays, logging: Key | None = None) -> Kept:
-    return kept.model_copy(update={"hold": None, "released": says, "logging": logging})
+def _both(one: ReleasedSays, other: ReleasedSays) -> ReleasedSays:
+    return ReleasedSays(
+        key=other.key,
+        waited=one.waited + other.waited,
+        longest_wait=max(one.longest_wait, other.longest_wait),
+        refused=one.refused + other.refused,
+    )
+
+
+def _let_go(kept: Kept, says: ReleasedSays, logging: Key | None, *, lapsed: KeptHold | None) -> Kept:
+    return kept.model_copy(update={"hold": None, "released": says, "lapsed": lapsed, "logging": logging})

@@ -36,6 +36,8 @@ class Kept(Frozen):
     backend: Backend | None = None
     hold: KeptHold | None = None
     released: ReleasedSays | None = None
+    lapsed: KeptHold | None = None
+    """the hold that ran out before its swap was through: held again, it is the same one"""
     logging: Key | None = None
 
 

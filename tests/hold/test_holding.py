@@ -206,6 +206,47 @@ async def test_messages_answered_after_a_release_on_a_new_start_are_logged_until
     assert await front.ask(front.client.answered, "k") == ()
 
 
+async def test_what_a_new_start_answers_after_the_hold_ran_out_is_logged_and_the_hold_can_be_taken_again(
+    front: Front, agent: Agent
+) -> None:
+    await front.hold(deadline=0.2)
+    agent.boot = "boot-2"
+    await front.name(agent)
+    assert (await front.post("turned away"))[0] == 503
+    assert await front.post("by the new one") == (200, "ok by the new one")
+    await front.hold()
+    waited = asyncio.ensure_future(front.post("waited"))
+    await front.waiting(1)
+    released = await front.ask(front.client.release, "k")
+    assert (released.waited, released.refused) == (2, 1)
+    assert await waited == (200, "ok waited")
+    lines = await front.ask(front.client.answered, "k")
+    assert [line.body_sha for line in lines] == [sha256(b"by the new one"), sha256(b"waited")]
+    await front.hold()
+    await front.ask(front.client.release, "k")
+    await front.post("nothing new")
+    assert await front.ask(front.client.answered, "k") == lines
+
+
+async def test_a_hold_that_ran_out_before_anything_changed_opens_no_log(front: Front) -> None:
+    await front.hold(deadline=0.1)
+    assert (await front.post("turned away"))[0] == 503
+    await front.post("by the old one")
+    assert await front.ask(front.client.answered, "k") == ()
+
+
+async def test_a_message_is_named_by_whose_it_is_when_it_came_and_its_hash(front: Front, agent: Agent) -> None:
+    await front.hold()
+    agent.boot = "boot-2"
+    await front.name(agent)
+    await front.ask(front.client.release, "k")
+    await front.post("m", X_Session_Id="s" * 100)
+    (line,) = await front.ask(front.client.answered, "k")
+    whose, _, when, sha = line.id.split()
+    assert (whose, sha) == ("s" * 80, sha256(b"m").removeprefix("sha256:")[:12])
+    assert line.at.isoformat(timespec="milliseconds") == when
+
+
 async def test_a_hold_that_changed_nothing_opens_no_log(front: Front) -> None:
     await front.hold()
     await front.ask(front.client.release, "k")
