@@ -44,31 +44,46 @@ class Controller:
 
         Raises: StoreError, UserError (no such run).
         """
+        return await self.drive(run_id, steps=1)
+
+    async def drive(self, run_id: RunId, steps: int = 10_000) -> str:
+        """Takes steps under one claim until the run waits or ends, at most `steps`; the last sentence.
+
+        Raises: StoreError, UserError (no such run).
+        """
+        journal = await self._claimed(run_id)
+        if journal is None:
+            return f"{_IDLE} {run_id} is another controller's"
+        with structlog.contextvars.bound_contextvars(run=run_id):
+            try:
+                async with self._heartbeat(journal):
+                    return await self._steps(journal, steps)
+            finally:
+                with contextlib.suppress(StoreError):
+                    await offload(follow, self._parts.store, journal.run, self._parts.clock.now())
+                    await offload(self._parts.store.release, journal.claim)
+
+    async def _claimed(self, run_id: RunId) -> Journal | None:
+        """The run's journal under a claim, None while another controller has it."""
         store = self._parts.store
         claim = await offload(store.claim, run_id, self._owner, self._lease)
         if claim is None:
-            return f"{_IDLE} {run_id} is another controller's"
+            return None
         try:
             run = await offload(load, store, run_id)
         except MossError:
             await offload(store.release, claim)  # a newer MOSS may be waiting for it
             raise
-        journal = Journal(store, self._parts.clock, run, claim)
-        with structlog.contextvars.bound_contextvars(run=run_id):
-            try:
-                return await self._step(journal)
-            finally:
-                with contextlib.suppress(StoreError):
-                    await offload(follow, store, journal.run, self._parts.clock.now())
-                    await offload(store.release, journal.claim)
+        return Journal(store, self._parts.clock, run, claim)
 
-    async def drive(self, run_id: RunId, steps: int = 10_000) -> str:
-        """Ticks a run until it waits or ends, at most `steps` times; the last sentence."""
-        said = ""
-        for _ in range(steps):
-            said = await self.tick(run_id)
+    async def _steps(self, journal: Journal, steps: int) -> str:
+        said = await self._step(journal)
+        for _ in range(steps - 1):
             if said.startswith(_IDLE):
                 break
+            await offload(follow, self._parts.store, journal.run, self._parts.clock.now())
+            await journal.refresh()
+            said = await self._step(journal)
         return said
 
     async def _step(self, journal: Journal) -> str:
@@ -87,8 +102,7 @@ class Controller:
     async def _do(self, journal: Journal, do: Do) -> str:
         if do.reserve != Spend():
             await journal.record(Reserved(key=do.key, amount=do.reserve))
-        async with self._heartbeat(journal):
-            done = await self._performed(journal, do)
+        done = await self._performed(journal, do)
         event = machine.settle(journal.run, do, done, self._parts.clock.now())
         await journal.record(event)
         log.info("step", says=event.says, next=str(event.next.stage) if event.next else event.outcome)
@@ -140,6 +154,11 @@ class Controller:
 
 
 _IDLE = "idle:"
+
+
+def rests(said: str) -> bool:
+    """Whether a drive's sentence says that the run waits for a person or for its time."""
+    return said.startswith(_IDLE) and " waits for " in said
 
 
 def waits_for(run: Run) -> str:

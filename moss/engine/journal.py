@@ -97,6 +97,13 @@ class Journal:
             self.run = await offload(append, self._store, self.run, event, self._clock.now(), self.claim)
             return self.run
 
+    async def refresh(self) -> None:
+        """Folds in what others appended since. Raises: NewerSchema, StoreError."""
+        async with self._lock:
+            entries = await offload(self._store.entries, self.run.id, self.run.seq)
+            if entries:
+                self.run = fold(tuple(entries), self.run)
+
     async def renew(self, seconds: float) -> None:
         """Raises: ClaimLost."""
         self.claim = await offload(self._store.renew, self.claim, seconds)

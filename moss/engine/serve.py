@@ -14,7 +14,7 @@ import structlog
 
 from moss.domain.ids import RunId
 from moss.engine.aftermath import catch_up, sweep
-from moss.engine.controller import Controller
+from moss.engine.controller import Controller, rests
 from moss.engine.curator import Curator
 from moss.engine.desk import Desk, Wish
 from moss.engine.journal import load
@@ -33,6 +33,8 @@ class Pace:
     """Seconds between two rounds of each loop."""
 
     tick: float = 0.5
+    rest: float = 5.0
+    """of a run that waits: so late a consent is seen to have run out, or a soak's look is due"""
     outbox: float = 1.0
     sweep: float = 60.0
     retain: float = 3600.0
@@ -51,6 +53,8 @@ class Serve:
     outbox: Outbox
     keep_alive: Callable[[], None]
     pace: Pace = field(default_factory=Pace)
+    _resting: dict[RunId, tuple[int, float]] = field(default_factory=dict)
+    """runs that wait: the entry of their journal they wait at, the monotonic time of the next look"""
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop` is set; steps that are being performed are cancelled then and done again after a restart."""
@@ -81,17 +85,28 @@ class Serve:
 
     async def _ticks(self) -> None:
         rows = await offload(self.parts.store.runs, active=True, limit=1000)
+        active = {row.id for row in rows}
+        self._resting = {run: rest for run, rest in self._resting.items() if run in active}
         async with asyncio.TaskGroup() as group:
             for row in rows:
-                group.create_task(self._drive(row.id))
+                if self._wakes(row):
+                    group.create_task(self._drive(row))
 
-    async def _drive(self, run: RunId) -> None:
+    def _wakes(self, row: RunRow) -> bool:
+        """A look at a run costs a claim: one that waits is looked at when its journal has grown, and now and then."""
+        seq, until = self._resting.get(row.id, (0, 0.0))
+        return row.seq != seq or self.parts.clock.monotonic() >= until
+
+    async def _drive(self, row: RunRow) -> None:
         try:
-            said = await self.controller.drive(run)
+            said = await self.controller.drive(row.id)
         except MossError as error:
-            log.warning("tick failed", run=run, error=type(error).__name__, sentence=str(error))
+            log.warning("tick failed", run=row.id, error=type(error).__name__, sentence=str(error))
         else:
-            log.debug("tick", run=run, said=said)
+            log.debug("tick", run=row.id, said=said)
+            self._resting.pop(row.id, None)
+            if rests(said):
+                self._resting[row.id] = (row.seq, self.parts.clock.monotonic() + self.pace.rest)
 
     async def _scan(self) -> None:
         await offload(self.curator.scan)

@@ -291,3 +291,24 @@ class _With:
 
     def __getattr__(self, name: str) -> Any:
         return self._methods.get(name) or getattr(self._store, name)
+
+
+async def test_a_drive_takes_the_claim_once_and_sees_a_stop_that_comes_in_between(bench: Workbench) -> None:
+    run = bench.attempts(FIX).start()
+    whole = bench.performer()
+    claims: list[str] = []
+
+    async def perform(run: Run, do: Do, journal: Journal) -> Done:
+        claims.append(journal.claim.token)
+        done = await whole(run, do, journal)
+        if do.step.stage is Stage.PLAN:
+            bench.desk.stop(run.id, "alice")
+        return done
+
+    await bench.controller(perform=perform).drive(run)
+    assert len(claims) > 2
+    assert len(set(claims)) == 1
+    assert bench.run(run).outcome is Outcome.STOPPED
+    assert bench.run(run).iterations[-1].plan is not None
+    assert bench.run(run).iterations[-1].plan_review is None
+    assert bench.store.claim(run, "another", 10.0) is not None

@@ -1,0 +1,68 @@
+"""The loops of `moss serve`: which runs are looked at in a round of ticks."""
+
+from moss.domain.ids import RunId
+from moss.engine.controller import PAUSED, Controller
+from moss.engine.outbox import Outbox
+from moss.engine.serve import Pace, Serve
+from moss.testing.puppet import Attempt
+from moss.testing.workbench import Workbench
+
+FIX = Attempt(fixes=("case-1", "case-2", "case-3"))
+
+
+class Counted(Controller):
+    """A controller that counts how often it was asked to drive a run."""
+
+    driven = 0
+
+    async def drive(self, run_id: RunId, steps: int = 10_000) -> str:
+        self.driven += 1
+        return await super().drive(run_id, steps)
+
+
+def serve(bench: Workbench, rest: float) -> tuple[Serve, Counted]:
+    controller = Counted(bench.parts, bench.performer(), "one", lease=1e6)
+    outbox = Outbox(bench.store, (), bench.clock, jitter=lambda: 0.0)
+    curator: object = None
+    return Serve(
+        bench.parts,
+        controller,
+        curator,
+        bench.desk,
+        outbox,
+        lambda: None,
+        Pace(rest=rest),  # type: ignore[arg-type]
+    ), controller
+
+
+async def test_a_run_that_waits_is_left_alone_until_its_journal_grows(bench: Workbench) -> None:
+    run = bench.attempts(FIX).start()
+    looped, controller = serve(bench, rest=1e9)
+    for _ in range(5):
+        await looped._ticks()
+    assert controller.driven == 2  # to the consent, and once more since its journal had grown
+    bench.approve(run)
+    await looped._ticks()
+    assert controller.driven == 3
+    assert bench.run(run).outcome is not None
+
+
+async def test_a_run_that_waits_is_looked_at_now_and_then(bench: Workbench) -> None:
+    run = bench.attempts(FIX).start()
+    looped, controller = serve(bench, rest=0.0)
+    await looped._ticks()
+    bench.clock.jump(48 * 3600)
+    await looped._ticks()
+    assert bench.run(run).outcome == "expired"
+    assert controller.driven == 2
+
+
+async def test_a_run_under_the_brake_goes_on_in_the_first_round_without_it(bench: Workbench) -> None:
+    run = bench.attempts(FIX).start()
+    looped, _ = serve(bench, rest=1e9)
+    bench.store.set_fact(PAUSED, "alice")
+    await looped._ticks()
+    assert bench.run(run).seq == 1
+    bench.store.set_fact(PAUSED, None)
+    await looped._ticks()
+    assert bench.run(run).statement is not None
