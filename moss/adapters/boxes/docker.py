@@ -14,12 +14,16 @@ from pathlib import Path
 
 from moss import config
 from moss.adapters.boxes import docker_config
+from moss.adapters.boxes.bounds_probe import BOUNDS, DISK, prove
 from moss.adapters.boxes.docker_container import Container, State
 from moss.adapters.boxes.docker_exec import KILLED, Command
 from moss.adapters.boxes.docker_folder import Ended, Folder, Launched
 from moss.adapters.boxes.docker_images import Images
+from moss.adapters.boxes.docker_keeper import BOX_PORT
 from moss.adapters.boxes.docker_making import Making
 from moss.adapters.boxes.docker_output import ERRORS_TAIL, Spool
+from moss.adapters.boxes.docker_probe import Isolation, look_around
+from moss.adapters.boxes.docker_proof import Proof
 from moss.adapters.boxes.docker_relay import Relays
 from moss.adapters.boxes.docker_slots import SlotGone, Slots
 from moss.adapters.boxes.places import free_bytes
@@ -37,31 +41,40 @@ SIGTERM, FILE_TOO_LARGE = 15, 128 + 25
 class DockerBoxes:
     """Boxes below `home/boxes`. `gateway_port`: where the gateway answers, on this host and in a box."""
 
-    capabilities = BoxCapabilities(
-        isolates_files=True,
-        isolates_network=True,
-        limits_memory=True,
-        limits_pids=True,
-        limits_cpu=True,
-        limits_disk=True,
-        read_only_root=True,
-    )
-
-    def __init__(self, home: Path, settings: config.DockerBoxes, gateway_port: int, spare_bytes: int = 0) -> None:
+    def __init__(
+        self, home: Path, settings: config.DockerBoxes, gateway_port: int, spare_bytes: int = 0, proven: bool = False
+    ) -> None:
+        """`proven`: without the self-test; for the self-test itself."""
         home = home.resolve()
-        self._home, self._spare_bytes = home / "boxes", spare_bytes
+        self._home, self._spare_bytes, self._proven = home / "boxes", spare_bytes, proven
         self._home.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._tag = made_once(self._home / ".tag", lambda: os.urandom(4).hex().encode()).decode()
         self._engine = Engine(settings.engine, BoxRefused)
         door = home / "gateway" / "door"
         self._slots = Slots(self._engine, self._home / ".slots", door, self._tag, settings.image, gateway_port)
-        self._making = Making(self._slots, Images(self._engine, settings), self._tag)
+        images = Images(self._engine, settings)
+        self._making = Making(self._slots, images, self._tag)
+
+        def look() -> Isolation:
+            unproven = DockerBoxes(home, settings, gateway_port, proven=True)
+            return look_around(unproven, self._engine, BOX_PORT, settings.user is not None)
+
+        words = lambda: f"{images.facts(None).id} {settings.user}"  # noqa: E731
+        self._proof = Proof(self._engine, self._home / ".proof.json", look, words)
         self._relays = Relays(lambda slot: self._slots.connect(slot, "turns.sock"), self._is_open)
         self._spools: dict[tuple[str, str], Spool] = {}
         self._spooling = threading.Lock()
 
+    @property
+    def capabilities(self) -> BoxCapabilities:
+        return self._proof.capabilities()
+
     def probe(self) -> Sequence[Probed]:
-        return ()
+        isolation = self._proof.anew()
+        if not isolation.closed:
+            return isolation.lines
+        mend = "see docs/docker.md, what the engine must hold"
+        return (*isolation.lines, *prove(self, (*BOUNDS, DISK), "python3", mend))
 
     def launch(self, spec: BoxSpec) -> Box:
         folder = self._folder(spec.key)
@@ -228,6 +241,8 @@ class DockerBoxes:
             raise NoSpace(f"{self._home}: less than {self._spare_bytes} bytes are free for a box")
         if spec.runtime is not None:
             raise BoxRefused(f"boxes of the runtime {spec.runtime!r} are not proven to be closed yet")
+        if not self._proven:
+            self._proof.demand()
 
     def _drop(self, folder: Folder, container: Container) -> None:
         """Nothing of the box is left."""
