@@ -67,7 +67,7 @@ class Preflight:
         if (because := await self._until_ready(box, place)) is not None:
             return because, None
         ready = parts.clock.monotonic()
-        return await self._canary(place), ready
+        return await self._canary(box, place), ready
 
     def _grant(self, run: Run, do: Do) -> Grant:
         upstreams = tuple(upstream.name for upstream in self._parts.settings.gateway.upstreams)
@@ -91,10 +91,12 @@ class Preflight:
             await asyncio.sleep(self._look)
         return f"on a copy of the state it was not ready after {seconds:g} s: {probe.detail}"
 
-    async def _canary(self, place: Place) -> str | None:
+    async def _canary(self, box: Box, place: Place) -> str | None:
+        """None when it answered, else what came instead. Raises: BoxLost."""
         canary = self._parts.settings.canary
         answer = await offload(self._parts.turns.send, place, "moss-preflight", canary.message, canary.seconds)
         if answer.error is not None:
+            await offload(self._parts.boxes.wait, box, 0.0)  # a box that was lost says nothing of the candidate
             return f"on a copy of the state it gave no answer to the canary: {answer.error}"
         if answer.status != 200 or canary.contains not in answer.text:
             return f"on a copy of the state it answered the canary with status {answer.status}, not as expected"
