@@ -68,7 +68,7 @@ class Exchange(Frozen):
     content_type: str = "application/json"
     chunks: tuple[Chunk, ...] = ()
     cut: bool = Field(False, description="the connection ended before the answer was complete")
-    whole: bool = Field(True, description="False: the record lacks the answer's end (the client left, or it is too long)")
+    whole: bool = Field(True, description="False: the record lacks the answer's end (client gone, or too long)")
     origin: str = Field("live", description="live, replay, script: who spoke")
     divergent: bool = Field(False, description="the first request that differed from the recording")
     turn: str | None = Field(None, description="`session#ordinal` where the agent said so")

@@ -93,7 +93,7 @@ class ModelServer:
 def model_server(act: Act = echo) -> Iterator[ModelServer]:
     """An upstream on a free port for the block's time."""
 
-    class Handler(BaseHTTPRequestHandler):
+    class Asked(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         timeout = 20
 
@@ -125,7 +125,7 @@ def model_server(act: Act = echo) -> Iterator[ModelServer]:
             super().shutdown_request(request)
 
     lines: set[socket.socket] = set()
-    server = Server(("127.0.0.1", 0), Handler)
+    server = Server(("127.0.0.1", 0), Asked)
     running = ModelServer(f"http://127.0.0.1:{server.server_address[1]}", act)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()

@@ -13,6 +13,7 @@ def upgrade() -> None:
     _journal()
     _artifacts()
     _evidence()
+    _pools()
     _batches_and_outbox()
 
 
@@ -117,6 +118,9 @@ def _evidence() -> None:
     op.create_index("failures_by_pool", "failures", ["state", "fingerprint", "at", "id"])
     op.create_index("failures_by_session", "failures", ["session", "state", "at", "id"])
     op.create_index("failures_by_state", "failures", ["state", "at", "id"])
+
+
+def _pools() -> None:
     op.create_table(
         "fingerprints",
         sa.Column("fingerprint", sa.Text(), primary_key=True),
