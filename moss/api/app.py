@@ -8,8 +8,10 @@ Invariant: no request body larger than `LARGEST_BODY` is read, and every answer 
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -31,6 +33,8 @@ from moss.errors import Absent, Forbidden, MossError, NotKnown, Refused, UserErr
 if TYPE_CHECKING:
     from moss.wiring import Wiring
 
+log = structlog.get_logger()
+
 LARGEST_BODY = 256 << 10
 SSE_LOOK = 0.3
 SSE_QUIET = 15.0
@@ -50,6 +54,7 @@ def create_app(wiring: "Callable[[], Wiring]") -> FastAPI:
     app = FastAPI(title="MOSS", openapi_url=f"{BASE}/openapi.json", docs_url=None, redoc_url=None)
     app.add_exception_handler(MossError, _moss_error)
     app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(Exception, _broken)
     for operation in OPERATIONS:
         if operation.path is not None:
             _add(app, operation, wiring)
@@ -62,14 +67,10 @@ def create_app(wiring: "Callable[[], Wiring]") -> FastAPI:
 
 def _add(app: FastAPI, operation: Operation[Any, Any], wiring: "Callable[[], Wiring]") -> None:
     async def route(request: Request) -> Response:
+        office = Office(wiring())
+        caller = await run_in_threadpool(admitted, office, operation, bearer(request))
         ask = await read_ask(request, operation)
-        token = bearer(request)
-
-        def asked() -> Any:
-            office = Office(wiring())
-            return office.ask(caller_of(office.wiring.store, token), operation, ask)
-
-        said = await run_in_threadpool(asked)
+        said = await run_in_threadpool(office.ask, caller, operation, ask)
         return Response(said.model_dump_json(), media_type="application/json")
 
     app.add_api_route(
@@ -82,6 +83,13 @@ def _add(app: FastAPI, operation: Operation[Any, Any], wiring: "Callable[[], Wir
     )
 
 
+def admitted(office: Office, operation: Operation[Any, Any], token: str | None) -> Caller:
+    """Who asks, before a word of the request is read. Raises: NotKnown, Forbidden."""
+    caller = caller_of(office.wiring.store, token)
+    office.admitted(caller, operation)
+    return caller
+
+
 def bearer(request: Request) -> str | None:
     """The token of the request, None where it has none."""
     kind, _, token = request.headers.get("authorization", "").partition(" ")
@@ -89,9 +97,7 @@ def bearer(request: Request) -> str | None:
 
 
 async def read_ask(request: Request, operation: Operation[Any, Any]) -> Any:
-    """The closed value that the request holds. Raises: UserError, NotKnown before anything large is read."""
-    if bearer(request) is None:
-        raise NotKnown("no token", mend="Authorization: Bearer TOKEN; moss token new NAME --role viewer")
+    """The closed value that the request holds. Raises: UserError."""
     fields: dict[str, Any] = dict(request.path_params)
     if operation.verb == "POST":
         fields = _joined(fields, await read_json(request))
@@ -132,7 +138,7 @@ async def read_json(request: Request) -> dict[str, Any]:
 
 
 def _metrics(wiring: "Callable[[], Wiring]") -> Any:
-    figures = Metrics(wiring().clock.now())
+    figures = Metrics(datetime.now(UTC))
 
     async def metrics(request: Request) -> Response:
         """For Prometheus, with a viewer's token."""
@@ -194,6 +200,13 @@ async def _moss_error(request: Request, error: Exception) -> Response:
     status = next((code for kind, code in STATUS_OF if isinstance(error, kind)), 503)
     body = {"error": type(error).__name__, "sentence": plain(error, 600), "mend": getattr(error, "mend", None)}
     return JSONResponse(body, status, {"WWW-Authenticate": "Bearer"} if status == 401 else None)
+
+
+async def _broken(request: Request, error: Exception) -> Response:
+    """Ours: recorded whole in the log, told without a word of what is inside."""
+    log.error("request broke", path=request.url.path, exc_info=error)
+    said = "something is wrong in MOSS itself; its log says what"
+    return JSONResponse({"error": "MossError", "sentence": said, "mend": None}, 500)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

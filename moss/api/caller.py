@@ -97,7 +97,10 @@ def caller_of(store: Store, token: str | None) -> Caller:
         for name, fact in _facts(store):
             if hmac.compare_digest(fact.hash, hashed):
                 return Caller(name, fact.role)
-    raise NotKnown("no token, or one that is not known here", mend="moss token new NAME --role viewer")
+    raise NotKnown(
+        "no token, or one that is not known here",
+        mend="Authorization: Bearer TOKEN, as moss token new NAME --role viewer shows it",
+    )
 
 
 def _facts(store: Store) -> list[tuple[str, TokenFact]]:

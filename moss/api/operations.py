@@ -95,6 +95,10 @@ class Office:
 
     def ask(self, caller: Caller, operation: Operation[A, S], ask: A) -> S:
         """Raises: Forbidden before anything else; what the operation raises."""
+        return operation.do(self.wiring, self.admitted(caller, operation), ask)
+
+    def admitted(self, caller: Caller, operation: Operation[A, S]) -> Caller:
+        """Who the caller is for this operation. Raises: Forbidden."""
         acting_as = caller.handing_in() if operation.action is Action.APPROVE else caller
         acting_as.may(operation.action, self.wiring.settings.policy.proposer_may)
-        return operation.do(self.wiring, acting_as, ask)
+        return acting_as

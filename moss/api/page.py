@@ -154,10 +154,12 @@ def steps_of(shown: Show) -> list[tuple[str, str]]:
     last = {line.stage: line for line in shown.lines if line.iteration in (0, newest)}
     order = [stage for stage, _ in STEPS]
     here = order.index(shown.stage) if shown.stage in order else len(order)
+    reached = max((order.index(stage) for stage in last if stage in order), default=-1)
     found = []
     for at, (stage, name) in enumerate(STEPS):
         line = last.get(stage)
-        swapped = stage == "swap" and bool(shown.swaps)
+        # these two have no line of their own: a person acts, and a swap is many phases
+        swapped = (stage == "swap" and bool(shown.swaps)) or (stage == "consent" and at < reached)
         if shown.outcome is None and at == here:
             state = "now"
         elif (line is not None and at < here) or swapped:

@@ -13,12 +13,14 @@ LEFT, RIGHT = 130.0, 16.0
 ROW, TOP = 26.0, 34.0
 THIN = 3.0
 """the narrowest bar"""
+WIDE = 360.0
+"""a bar that takes its own words"""
 TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 60, 120, 300, 600)
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One phase. `text_at`: where its words begin; `anchor`: start or end."""
+    """One phase. `text_at`: where its words begin; `anchor`: start or end; `inside`: they stand in the bar."""
 
     word: str
     says: str
@@ -26,6 +28,7 @@ class Bar:
     x: float
     y: float
     width: float
+    inside: bool
     text_at: float
     anchor: str
 
@@ -74,7 +77,9 @@ def _bar(step: SwapStep, row: int, zero: float, scale: float) -> Bar:
     x = LEFT + (_begin(step) - zero) * scale
     width = max(THIN, step.seconds * scale)
     width = min(width, WIDTH - RIGHT - x) if x < WIDTH - RIGHT - THIN else THIN
-    on_the_right = x + width < LEFT + (WIDTH - LEFT) * 0.55
+    inside = width > WIDE
+    on_the_right = inside or x + width < LEFT + (WIDTH - LEFT) * 0.55
+    begins = x + 8 if inside else x + width + 6
     return Bar(
         word=step.word,
         says=step.says,
@@ -82,7 +87,8 @@ def _bar(step: SwapStep, row: int, zero: float, scale: float) -> Bar:
         x=round(x, 1),
         y=TOP + ROW * row,
         width=round(width, 1),
-        text_at=round(x + width + 6 if on_the_right else x - 6, 1),
+        inside=inside,
+        text_at=round(begins if on_the_right else x - 6, 1),
         anchor="start" if on_the_right else "end",
     )
 

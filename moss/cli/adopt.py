@@ -11,7 +11,9 @@ import typer
 
 from moss.api.around import live_line, uncommitted
 from moss.api.plain import plain
+from moss.api.says import LiveLine
 from moss.cli.session import Session, at
+from moss.domain.events import Stage
 from moss.errors import Refused, UserError
 
 MOVE = """The agent runs as process {pid} and owns port {port}. The move, once:
@@ -34,9 +36,11 @@ def adopt(
         _undo(session)
         return
     wiring = session.wiring
-    ref = commit or wiring.settings.substrate.branch
-    full = wiring.source.resolve(ref)
     live = live_line(wiring.home)
+    if live.known and not live.running and commit is None and pid is None:
+        _again(session, live)
+        return
+    full = wiring.source.resolve(commit or wiring.settings.substrate.branch)
     if live.known and live.running:
         _refuse_other(live.commit, full, live.name)
         _told(session, live.name, full, "runs under MOSS already")
@@ -48,7 +52,26 @@ def adopt(
         wiring.process_target.install(image)
     else:
         _move(session, owner, image.name, full, yes)
-    _told(session, image.name, full, f"serves on {wiring.settings.live.host}:{wiring.settings.live.port} under MOSS")
+    _told(session, image.name, full, f"serves on {_front(session)} under MOSS")
+
+
+def _front(session: Session) -> str:
+    live = session.settings.live
+    return f"{live.host}:{live.port}"
+
+
+def _again(session: Session, live: LiveLine) -> None:
+    """What was live before `moss down` starts again: never what the branch holds meanwhile. Raises: Refused."""
+    wiring = session.wiring
+    swapping = next((row.id for row in wiring.store.runs(active=True) if row.stage == Stage.SWAP), None)
+    if swapping is not None:
+        raise Refused(f"{swapping} is in the middle of its swap", mend="moss serve finishes it")
+    image = wiring.builder.find(live.image) if live.image is not None else None
+    if image is None:
+        raise Refused(f"the image of {plain(live.name, 80)} is gone", mend="moss adopt --commit REF builds one")
+    wiring.start_gateway()
+    wiring.process_target.install(image)
+    _told(session, live.name, live.commit or "not known", f"serves on {_front(session)} again")
 
 
 def _refuse_other(known: str | None, wanted: str, name: str) -> None:
