@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, bindparam, delete, select
 
 from moss.adapters.stores.database import Database
 from moss.adapters.stores.dialect import upsert
@@ -27,6 +27,8 @@ from moss.ports import Claim, Clock
 
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 _SLACK = 1.0
+_CLAIM = select(claims).where(claims.c.run == bindparam("run"))
+"""built once: it is asked at each append"""
 
 
 def this_host() -> str:
@@ -56,7 +58,7 @@ class Claims(Part):
 
     def claim(self, run: RunId, owner: str, seconds: float) -> Claim | None:
         with self._db.write() as connection:
-            row = connection.execute(select(claims).where(claims.c.run == run)).one_or_none()
+            row = connection.execute(_CLAIM, {"run": run}).one_or_none()
             if row is None or (row.owner != owner and self._over(row)):
                 fresh = Claim(run, owner, uuid.uuid4().hex, self._clock.now())
                 return self._grant(connection, fresh, seconds, row.beat + 1 if row else 1)
@@ -75,7 +77,7 @@ class Claims(Part):
 
     def _held(self, connection: Connection, claim: Claim, run: RunId) -> int:
         """The claim's beat. Raises: ClaimLost when `claim` is not the one that holds `run` now."""
-        row = connection.execute(select(claims).where(claims.c.run == run)).one_or_none()
+        row = connection.execute(_CLAIM, {"run": run}).one_or_none()
         if row is None or row.token != claim.token:
             holder = f"{row.owner} holds it" if row else "nobody does"
             raise ClaimLost(f"{claim.owner} no longer holds {run}: {holder}. Nothing was written.")

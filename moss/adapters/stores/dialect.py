@@ -7,6 +7,7 @@ read, on PostgreSQL an advisory lock does the same, so what a writer read is sti
 
 import sqlite3
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Executable, Table, event, text
@@ -31,17 +32,30 @@ def prepare(engine: Engine) -> None:
 def insert_missing(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
     """Inserts the rows whose primary key is not there yet."""
     if rows:
-        connection.execute(_insert(connection, table).on_conflict_do_nothing(), rows)
+        connection.execute(_missing(connection.dialect.name, table), rows)
 
 
 def upsert(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
     """Inserts rows; where the primary key is there, sets `columns` to the new values."""
     if rows:
-        statement = _insert(connection, table)
-        new = {name: statement.excluded[name] for name in columns}
-        connection.execute(
-            statement.on_conflict_do_update(index_elements=list(table.primary_key.columns), set_=new), rows
-        )
+        connection.execute(_upserting(connection.dialect.name, table, tuple(columns)), rows)
+
+
+# Built once for each table: building a statement costs more than executing it.
+
+
+@cache
+def _missing(dialect: str, table: Table) -> Executable:
+    statement: Executable = _insert(dialect, table).on_conflict_do_nothing()
+    return statement
+
+
+@cache
+def _upserting(dialect: str, table: Table, columns: tuple[str, ...]) -> Executable:
+    statement = _insert(dialect, table)
+    new = {name: statement.excluded[name] for name in columns}
+    updating: Executable = statement.on_conflict_do_update(index_elements=list(table.primary_key.columns), set_=new)
+    return updating
 
 
 def append_only(dialect: str, table: str) -> Sequence[Executable]:
@@ -67,8 +81,8 @@ def append_only(dialect: str, table: str) -> Sequence[Executable]:
     ]
 
 
-def _insert(connection: Connection, table: Table) -> Any:
-    if connection.dialect.name == "sqlite":
+def _insert(dialect: str, table: Table) -> Any:
+    if dialect == "sqlite":
         from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
         return sqlite_insert(table)

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, bindparam, func, select, update
 
 from moss.adapters.stores.claims import Claims
 from moss.adapters.stores.part import AnyRow, next_number, number
@@ -20,6 +20,12 @@ from moss.errors import SeqTaken
 from moss.ports import BrokenLink, Claim, Head, RunRow
 
 _ROWS_AT_ONCE = 500
+
+# An append is what the controller does most: its statements are built once, since building one costs more than it does.
+_LAST = select(runs.c.seq, runs.c.head).where(runs.c.id == bindparam("run"))
+_MOVED = ("substrate", "batch", "label", "stage", "outcome", "updated", "seq", "head")
+_MOVE = update(runs).where(runs.c.id == bindparam("moved")).values({name: bindparam(name) for name in _MOVED})
+_ADD = events.insert()
 
 
 class Journal(Claims):
@@ -39,24 +45,16 @@ class Journal(Claims):
         with self._db.write() as connection:
             if claim is not None:
                 self._held(connection, claim, run)
-            row = connection.execute(select(runs.c.seq, runs.c.head).where(runs.c.id == run)).one_or_none()
+            row = connection.execute(_LAST, {"run": run}).one_or_none()
             last = row.seq if row else 0
             if seq != last + 1:
                 raise SeqTaken(f"{run} is at entry {last}; entry {seq} cannot be added. Nothing was written.")
             prev = Digest(row.head) if row else GENESIS
             hash_ = chain(prev, run, seq, at, body)
             _set_run(connection, run, seq, at, hash_, head)
-            connection.execute(
-                events.insert().values(
-                    run=run,
-                    seq=seq,
-                    at=at,
-                    kind=kind,
-                    event=canonical(body).decode(),
-                    prev=prev,
-                    hash=hash_,
-                )
-            )
+            text = canonical(body).decode()
+            entry = {"run": run, "seq": seq, "at": at, "kind": kind, "event": text, "prev": prev, "hash": hash_}
+            connection.execute(_ADD, entry)
         return Entry(run=run, seq=seq, at=at, kind=kind, event=body, prev=prev, hash=hash_)
 
     def entries(self, run: RunId, after: int = 0, limit: int | None = None) -> Sequence[Entry]:
@@ -115,7 +113,7 @@ def _set_run(connection: Connection, run: RunId, seq: int, at: datetime, hash_: 
         place = next_number(connection, "run-row")
         connection.execute(runs.insert().values(id=run, number=place, started=at, **values))
     else:
-        connection.execute(update(runs).where(runs.c.id == run).values(**values))
+        connection.execute(_MOVE, {"moved": run, **values})
 
 
 def _first_broken(connection: Connection, row: AnyRow) -> BrokenLink | None:
