@@ -98,6 +98,6 @@ Agent.answer = answer
 def ready_after(seconds: float) -> str:
     """Good, but slow."""
     return f"""
-real = clerk.server.Server.ready
-clerk.server.Server.ready = lambda self, agent: (time.sleep({seconds}), real(self, agent))
+get_ready = clerk.server.Server.ready
+clerk.server.Server.ready = lambda self, agent: (time.sleep({seconds}), get_ready(self, agent))
 """
