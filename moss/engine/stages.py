@@ -151,7 +151,9 @@ class Minds:
             return ImplementResult(commit=None, summary=answer.summary, breaches=(str(error),))
         if not patch.files:
             return ImplementResult(commit=None, summary=answer.summary, breaches=("nothing was changed",))
-        literals = await offload(self._answers, base, batch, scratch)
+        if start != base:
+            await offload(source.export, base, scratch)
+        literals = await offload(_answers, batch, scratch)
         breaches = await offload(self._breaches, patch, literals)
         if breaches:
             return ImplementResult(commit=None, summary=answer.summary, breaches=breaches)
@@ -171,12 +173,6 @@ class Minds:
             removed=sum(change.removed for change in whole.files),
             summary=answer.summary,
         )
-
-    def _answers(self, base: CommitId, batch: Batch, scratch: Path) -> tuple[str, ...]:
-        """The batch's expected answers that the base does not hold: only those can have been copied in."""
-        self._parts.source.export(base, scratch)
-        texts = (_text(path) for path in scratch.rglob("*") if path.is_file() and not path.is_symlink())
-        return absent_from(expected_literals(batch), texts)
 
     def _breaches(self, patch: Patch, literals: tuple[str, ...]) -> tuple[str, ...]:
         policy = self._parts.settings.substrate.policy
@@ -235,6 +231,12 @@ def feedback_of(run: Run, stage: Stage) -> tuple[str, ...]:
 def _said(review: PlanReview | CodeReview) -> list[str]:
     findings = [f"{finding.severity} {finding.where}: {finding.reason}" for finding in review.findings]
     return [line for line in (review.reason, *findings) if line]
+
+
+def _answers(batch: Batch, base: Path) -> tuple[str, ...]:
+    """The batch's expected answers that the base does not hold: only those can have been copied in."""
+    texts = (_text(path) for path in base.rglob("*") if path.is_file() and not path.is_symlink())
+    return absent_from(expected_literals(batch), texts)
 
 
 def _text(path: Path) -> str:

@@ -29,7 +29,6 @@ from moss.domain.depth import Depth
 from moss.domain.events import Stage
 from moss.domain.evidence import Observed, Turn
 from moss.domain.ids import CaseId, Key
-from moss.domain.run import Run
 from moss.domain.trial import Answer
 from moss.engine.desk import Wish
 from moss.engine.journal import load
@@ -169,22 +168,18 @@ def measure(quick: bool) -> list[Row]:
 
 
 async def iteration(wired: InMemory, number: int) -> float:
-    """Seconds of the iteration's ticks, from its first step until it waits for consent."""
+    """Seconds from the end of the baseline until the run waits for consent."""
     sealed = a_batch(wired, number)
     run = wired.desk.start(sealed.id, Wish(by="bench", depth=Depth.STANDARD))
-    seconds = 0.0
-    while not _waits(run := load(wired.store, run.id)):
-        assert run.next is not None, (run.outcome, run.because)
-        began, theirs = time.perf_counter(), wired.watch.seconds
+    while (step := load(wired.store, run.id).next) is not None and step.stage is Stage.BASELINE:
         await wired.controller.tick(run.id)
-        if run.next.stage is not Stage.BASELINE:
-            seconds += time.perf_counter() - began - (wired.watch.seconds - theirs)
-    assert len(run.iterations) == 1, [one.verdict for one in run.iterations]
+    began, theirs = time.perf_counter(), wired.watch.seconds
+    await wired.controller.drive(run.id)
+    seconds = time.perf_counter() - began - (wired.watch.seconds - theirs)
+    run = load(wired.store, run.id)
+    assert run.next is not None, (run.outcome, run.because)
+    assert (run.next.stage, len(run.iterations)) == (Stage.CONSENT, 1), [one.verdict for one in run.iterations]
     return seconds
-
-
-def _waits(run: Run) -> bool:
-    return run.next is not None and run.next.stage is Stage.CONSENT
 
 
 def a_batch(wired: Wiring, number: int) -> Batch:
