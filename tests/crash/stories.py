@@ -244,7 +244,7 @@ def _fix(**live: Any) -> dict[int, Attempt]:
 
 STORIES = {
     "committed": _fix(),
-    "no_improvement": {1: Attempt(), 2: Attempt(becomes={"broken": ("guard-1",)})},
+    "no_improvement": {1: Attempt(becomes={"broken": ("guard-1",)}), 2: Attempt(codes_rejected=1), 3: Attempt()},
     "rolled_back": _fix(exits_after_ready=2),
     "restored_from_the_snapshot": _fix(migrates=True, exits_after_ready=2),
 }
