@@ -103,7 +103,7 @@ def anchors(page: Path) -> set[str]:
 def pattern(line: str) -> "re.Pattern[str]":
     """A shown line as what may be printed: `...` is anything, a number is any number, blanks are any blanks."""
     words = []
-    for word in re.split(r"(\.\.\.|\s+)", line.strip()):
+    for word in re.split(r"(\.\.\.|\s+)", line.strip().removesuffix(" ...")):
         if word == "...":
             words.append(".*")
         elif word.isspace():

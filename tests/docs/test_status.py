@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.pages import ROOT
+from tests.docs.pages import PAGES, ROOT
 
 PAGE = ROOT / "docs" / "status.md"
 CONFORMANCE = sorted((ROOT / "moss" / "testing" / "conformance").glob("*.py"))
@@ -63,6 +63,14 @@ def test_every_line_names_its_tests_or_what_is_missing(row: tuple[str, ...]) -> 
     assert line
     assert missing, "say what is missing, or —"
     assert "`tests/" in proven or missing != "—", "nothing proves it: say that it is missing"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_file_that_a_page_names_is_there(page: Path) -> None:
+    named = re.findall(r"`((?:tests|moss|docs|scripts|examples)/[\w./:-]*)`", page.read_text())
+    for name in named:
+        if not re.search(r"KIND|NAME|NNN", name):
+            assert exists(name) if "::" in name else (ROOT / name).exists(), f"{name} is not there"
 
 
 def test_each_promise_of_the_readme_has_its_line() -> None:
