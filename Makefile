@@ -37,6 +37,10 @@ lint: $(DEV_READY) ## style, types, layers, sizes
 bench: $(DEV_READY) ## the figures of the README and docs, as ratios measured side by side
 	@$(BIN)/python -m tests.benchmarks
 
+docs: $(DEV_READY) ## the page of settings, made anew; links, commands and claims of all pages, checked
+	@$(BIN)/python scripts/configuration
+	@$(BIN)/pytest -q tests/docs
+
 lock: ## new locked versions from pyproject.toml
 	@scripts/lock
 

@@ -42,6 +42,7 @@ SMALL_FOLDER = 64 << 20
 FIRST = re.compile(rb'"ordinal": ?1,')
 NOT_PLAIN = (errno.ELOOP, errno.ENOTDIR, errno.EINVAL)
 RIGHTS = "give MOSS the right to read the agent's state"
+NO_STATE = "moss adopt starts the agent, which makes it; or set `live.state` in moss.toml"
 
 
 class JsonlSource:
@@ -115,7 +116,7 @@ class JsonlSource:
             size = sum(_size(root, path) for path in paths)
             bad = next((because for path in paths[-20:] if (because := self._first_bad(root, path))), None)
         except (UserError, OSError) as error:
-            return Probed("evidence", False, str(error), RIGHTS)
+            return Probed("evidence", False, str(error), getattr(error, "mend", None) or RIGHTS)
         if bad:
             return Probed("evidence", False, bad, "docs/evidence.md says what a line must be")
         return Probed("evidence", True, f"jsonl v1, {len(paths)} files, {size / 1e6:,.1f} MB")
@@ -125,7 +126,7 @@ class JsonlSource:
     def _paths(self, root: Path) -> list[str]:
         """Files of the glob, relative, in order. Symlinks are left to `_open`, which refuses them."""
         if not root.is_dir():
-            raise UserError("there is no such state folder", where=str(root), mend="set `live.state` in moss.toml")
+            raise UserError("there is no such state folder", where=str(root), mend=NO_STATE)
         try:
             os.scandir(root).close()
             found = root.glob(self._glob)

@@ -233,7 +233,9 @@ def test_no_folder_and_no_files_are_two_things(log: Log) -> None:
     assert log.source.check(log.root).detail == "jsonl v1, 0 files, 0.0 MB"
     with pytest.raises(UserError, match="no such state folder"):
         log.source.turns(log.root / "nowhere")
-    assert not log.source.check(log.root / "nowhere").ok
+    nowhere = log.source.check(log.root / "nowhere")
+    assert not nowhere.ok
+    assert "live.state" in (nowhere.mend or ""), "not the right to read, which nobody took away"
 
 
 LINE = st.one_of(
