@@ -45,7 +45,7 @@ from moss.ports import (
 from moss.settings import resolve
 
 if TYPE_CHECKING:
-    from moss.adapters.targets.process import ProcessTarget
+    from moss.adapters.targets.process.target import ProcessTarget
     from moss.engine.controller import Controller
     from moss.engine.curator import Curator
     from moss.engine.desk import Desk
@@ -157,7 +157,7 @@ class Wiring:
 
     @cached_property
     def process_target(self) -> "ProcessTarget":
-        from moss.adapters.targets.process import ProcessTarget
+        from moss.adapters.targets.process.target import ProcessTarget
 
         return ProcessTarget(self.home, self.settings, self.turns, self._tree, self.live_access)
 

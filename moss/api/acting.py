@@ -173,7 +173,12 @@ def resume(wiring: "Wiring", caller: Caller, ask: asks.Resume) -> says.Done:
 
 
 def rewind(wiring: "Wiring", caller: Caller, ask: asks.Rewind) -> says.Done:
-    run = wiring.desk.rewind(found(wiring.store, ask.run).id, ask.to, caller.name, ask.iteration)
+    from moss.domain.events import Stage
+
+    run_id, stages = found(wiring.store, ask.run).id, [str(stage) for stage in Stage]
+    if ask.to not in stages:
+        raise UserError(f"there is no stage {ask.to}{nearest(ask.to, stages)}", mend="one of: " + ", ".join(stages))
+    run = wiring.desk.rewind(run_id, Stage(ask.to), caller.name, ask.iteration)
     return says.Done(says=f"{run.id} starts again at {_stage(run)}", next=(f"moss watch {run.id}",))
 
 

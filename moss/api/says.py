@@ -13,7 +13,11 @@ from moss.domain.ids import BatchId, CaseId, Digest, Fingerprint, RunId
 from moss.domain.rights import Role
 
 
-class Done(Frozen):
+class Say(Frozen, defer_build=True):
+    """Built when the first one is made: a call of `moss` makes one of them, not all."""
+
+
+class Done(Say):
     """One sentence about what was done, and what to do next."""
 
     says: str
@@ -23,7 +27,7 @@ class Done(Frozen):
 # ------------------------------------------------------------------ lists
 
 
-class RunLine(Frozen):
+class RunLine(Say):
     """`waits`: for a person."""
 
     id: RunId
@@ -36,11 +40,11 @@ class RunLine(Frozen):
     updated: datetime
 
 
-class Runs(Frozen):
+class Runs(Say):
     runs: tuple[RunLine, ...]
 
 
-class LiveLine(Frozen):
+class LiveLine(Say):
     """What is live. `known` false: it does not run under MOSS yet."""
 
     known: bool
@@ -50,7 +54,7 @@ class LiveLine(Frozen):
     running: bool = False
 
 
-class Status(Frozen):
+class Status(Say):
     """`last`: the runs that ended last. `serve`, `gateway`: whether these processes run."""
 
     substrate: str
@@ -68,7 +72,7 @@ class Status(Frozen):
     last: tuple[RunLine, ...]
 
 
-class FingerprintLine(Frozen):
+class FingerprintLine(Say):
     fingerprint: Fingerprint
     seen: int
     users: int
@@ -78,11 +82,11 @@ class FingerprintLine(Frozen):
     run: RunId | None = None
 
 
-class Failures(Frozen):
+class Failures(Say):
     fingerprints: tuple[FingerprintLine, ...]
 
 
-class BatchLine(Frozen):
+class BatchLine(Say):
     id: BatchId
     label: str
     group_by: str
@@ -93,11 +97,11 @@ class BatchLine(Frozen):
     run: RunId | None = None
 
 
-class Batches(Frozen):
+class Batches(Say):
     batches: tuple[BatchLine, ...]
 
 
-class Scanned(Frozen):
+class Scanned(Say):
     """What one scan found. `sealed`: batches that it sealed."""
 
     sessions: int
@@ -109,13 +113,13 @@ class Scanned(Frozen):
     sealed: tuple[BatchId, ...] = ()
 
 
-class Flagged(Frozen):
+class Flagged(Say):
     id: str
     fingerprint: Fingerprint
     says: str
 
 
-class Dismissed(Frozen):
+class Dismissed(Say):
     fingerprint: Fingerprint
     closed: int
 
@@ -123,7 +127,7 @@ class Dismissed(Frozen):
 # ------------------------------------------------------------------ one run
 
 
-class RunStarted(Frozen):
+class RunStarted(Say):
     run: RunId
     batch: BatchId
     label: str
@@ -135,7 +139,7 @@ class RunStarted(Frozen):
     scripted: tuple[str, ...] = ()
 
 
-class StageLine(Frozen):
+class StageLine(Say):
     """One step that was done: what it said."""
 
     stage: str
@@ -147,7 +151,7 @@ class StageLine(Frozen):
     at: datetime
 
 
-class MatrixRow(Frozen):
+class MatrixRow(Say):
     """One keypoint of one case: its level at its worst valid trial, a cell a column (`-`: no trial)."""
 
     case: CaseId
@@ -157,7 +161,7 @@ class MatrixRow(Frozen):
     standing: str = Field(description="of the case in the last column: fixed, not fixed, undecided")
 
 
-class Matrix(Frozen):
+class Matrix(Say):
     """The keypoint matrix: columns `live`, `it-1`, ... `below`: bound on the breakage of turns like the guards."""
 
     run: RunId
@@ -172,7 +176,7 @@ class Matrix(Frozen):
     scripted: tuple[str, ...] = ()
 
 
-class SwapStep(Frozen):
+class SwapStep(Say):
     """One phase of a swap as it went. `word`: past tense, for people."""
 
     phase: str
@@ -184,7 +188,7 @@ class SwapStep(Frozen):
     held: bool = Field(description="messages wait during it")
 
 
-class SwapSeen(Frozen):
+class SwapSeen(Say):
     """One swap of a run: forward, back, or an undo."""
 
     undo: bool
@@ -198,7 +202,7 @@ class SwapSeen(Frozen):
     lost: tuple[str, ...]
 
 
-class Money(Frozen):
+class Money(Say):
     """Spent of a budget; `limit` None: no limit."""
 
     money_usd: float
@@ -209,7 +213,7 @@ class Money(Frozen):
     trials: int
 
 
-class Show(Frozen):
+class Show(Say):
     """All of one run on one screen."""
 
     run: RunId
@@ -237,18 +241,18 @@ class Show(Frozen):
     next: tuple[str, ...]
 
 
-class FileLine(Frozen):
+class FileLine(Say):
     path: str
     added: int
     removed: int
 
 
-class Prediction(Frozen):
+class Prediction(Say):
     says: str
     held: bool | None = Field(description="None: nothing in the trials tells")
 
 
-class Review(Frozen):
+class Review(Say):
     """What a person reads before saying yes. `current`: the base is still what runs (None: it cannot be asked)."""
 
     run: RunId
@@ -290,14 +294,14 @@ class Review(Frozen):
     next: tuple[str, ...]
 
 
-class Diff(Frozen):
+class Diff(Say):
     run: RunId
     iteration: int
     text: str
     whole: bool
 
 
-class LogLine(Frozen):
+class LogLine(Say):
     """One entry of the journal. `quiet`: of little worth to a person (reservations, single trials)."""
 
     run: RunId
@@ -312,7 +316,7 @@ class LogLine(Frozen):
     case: CaseId | None = None
 
 
-class LogLines(Frozen):
+class LogLines(Say):
     """`more`: ask again after the last one. `ended`: nothing comes any more; `waits`: not without a person."""
 
     lines: tuple[LogLine, ...]
@@ -322,7 +326,7 @@ class LogLines(Frozen):
     outcome: str | None
 
 
-class Verified(Frozen):
+class Verified(Say):
     """`broken` None: the chain holds from first to last."""
 
     runs: int
@@ -338,19 +342,19 @@ class Verified(Frozen):
 # ------------------------------------------------------------------ people
 
 
-class ApproverLine(Frozen):
+class ApproverLine(Say):
     name: str
     fingerprint: str
     revoked: bool
 
 
-class Approvers(Frozen):
+class Approvers(Say):
     substrate: str
     needed: int
     approvers: tuple[ApproverLine, ...]
 
 
-class TokenMade(Frozen):
+class TokenMade(Say):
     """`token` is shown here and never again."""
 
     name: str
@@ -358,24 +362,24 @@ class TokenMade(Frozen):
     token: str
 
 
-class TokenRow(Frozen):
+class TokenRow(Say):
     name: str
     role: Role
     made: datetime
 
 
-class Tokens(Frozen):
+class Tokens(Say):
     tokens: tuple[TokenRow, ...]
 
 
-class BackedUp(Frozen):
+class BackedUp(Say):
     folder: str
     runs: int
     artifacts: int
     bytes: int
 
 
-class UsageLine(Frozen):
+class UsageLine(Say):
     run: str
     stage: str
     upstream: str
@@ -386,6 +390,6 @@ class UsageLine(Frozen):
     money_usd: float
 
 
-class GatewayUsage(Frozen):
+class GatewayUsage(Say):
     lines: tuple[UsageLine, ...]
     scripted: tuple[str, ...]

@@ -9,7 +9,6 @@ from moss.api import asks, lines, screens
 from moss.api.operations import DIFF, MATRIX, PAUSE, RESUME, REWIND, RUNS, SHOW, STOP, UNPAUSE
 from moss.cli.asking import Limit, Offset, Run, asked, budget
 from moss.cli.session import at
-from moss.domain.events import Stage
 from moss.errors import UserError
 
 Everything = Annotated[bool, typer.Option("--all", help="every run: the emergency brake")]
@@ -72,7 +71,7 @@ def resume(
 def rewind(
     context: typer.Context,
     run: Run,
-    to: Annotated[Stage, typer.Option("--to", help="the stage to start again from")],
+    to: Annotated[str, typer.Option("--to", metavar="STAGE", help="baseline, locate, plan, build, trial, ...")],
     iteration: Annotated[int | None, typer.Option(min=1, max=100, help="of this iteration; else the newest")] = None,
 ) -> None:
     """Starts a run again from an earlier stage."""

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from moss.adapters.targets.process import ProcessTarget
+from moss.adapters.targets.process.target import ProcessTarget
 from moss.config import (
     HealthSettings,
     HttpTurn,
