@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from moss.domain.batch import GroupBy
 from moss.domain.budget import Budget
@@ -341,6 +341,16 @@ class Settings(Frozen):
     @classmethod
     def _processes_unless_said(cls, boxes: object) -> object:
         return {"kind": "process", **boxes} if isinstance(boxes, dict) else boxes
+
+    @field_validator("consent", mode="after")
+    @classmethod
+    def _out_of_reach(cls, consent: ConsentSettings, info: ValidationInfo) -> ConsentSettings:
+        live = info.data.get("live")
+        if consent.auto and isinstance(live, ProcessLive):
+            raise ValueError(
+                "auto is refused: a live agent that is a process of this host can reach an approver's key and this file"
+            )
+        return consent
 
     def role(self, stage: str, coder: str | None = None) -> RoleSettings:
         """Who works in a stage: its own settings, else those of `default`, else the defaults; `coder` wins."""

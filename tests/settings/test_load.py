@@ -297,3 +297,10 @@ ENV = st.dictionaries(
 def test_a_garbage_environment_is_settings_or_one_sentence(toml: Path, env: dict[str, str]) -> None:
     result = outcome(toml, GOOD, env)
     assert isinstance(result, Settings) or str(result).isprintable()
+
+
+def test_consent_by_itself_is_refused_where_the_agent_could_reach_a_key(toml: Path) -> None:
+    told = mistake(toml, GOOD + "\n[consent]\nauto = true\n")
+    assert "auto is refused" in str(told)
+    assert "moss.toml:" in str(told)
+    assert read(toml, GOOD + "\n[consent]\nauto = false\n").consent.auto is False
