@@ -125,7 +125,8 @@ class DockerBoxes:
 
         try:
             container = self._container(self._folder(box.key))
-            code, out, err = Command(self._engine, container.name, words, stdin).run(seconds, kill)
+            command = Command(self._engine, container.name, words, stdin, lambda: self._end(box) is not None)
+            code, out, err = command.run(seconds, kill)
         except (Gone, Conflict):
             raise BoxLost(f"the box {box.id} ended or was removed") from None
         if code == KILLED and self._end(box) is not None:

@@ -18,13 +18,18 @@ MARK = "MOSS_EXEC"
 BYTES = 1 << 20
 KILLED = 137
 AFTER_KILL = 5.0
+LOOK = 0.5
+"""Seconds of silence between two looks at whether the box still runs."""
 
 
 class Command:
-    """One command. `kill` is told its mark when its time is over."""
+    """One command. `over` says whether its box has ended: the engine does not always end a command's stream then."""
 
-    def __init__(self, engine: Engine, container: str, argv: Sequence[str], stdin: bytes) -> None:
+    def __init__(
+        self, engine: Engine, container: str, argv: Sequence[str], stdin: bytes, over: Callable[[], bool]
+    ) -> None:
         """Raises: Gone, Conflict (the box has ended)."""
+        self._over = over
         self.mark = f"{MARK}={uuid.uuid4().hex}"
         self._engine, self._stdin = engine, stdin
         self._out = {1: bytearray(), STDERR: bytearray()}
@@ -33,6 +38,7 @@ class Command:
             self._id: str = made["Id"]
 
     def run(self, seconds: float, kill: Callable[[str], None]) -> tuple[int, bytes, bytes]:
+        """`kill` is told the command's mark when its time is over."""
         until = time.monotonic() + seconds
         with self._engine.saying("the command cannot be run"):
             stream = self._engine.streams.exec_start(self._id, socket=True)
@@ -76,11 +82,13 @@ class Command:
             left = until - time.monotonic()
             if left <= 0:
                 return None
-            peer.settimeout(left)
+            peer.settimeout(min(left, LOOK))
             try:
                 piece = peer.recv(min(size - len(data), 1 << 16))
             except TimeoutError:
-                return None
+                if self._over():
+                    return None
+                continue
             except OSError:
                 return data
             if not piece:
