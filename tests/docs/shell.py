@@ -38,6 +38,7 @@ class Shell:
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         self._asked = 0
+        self._told: list[str] = []
         self._type("set -m")
 
     def _read(self) -> None:
@@ -77,7 +78,8 @@ class Shell:
                 code = int(line.removeprefix(mark))
             elif line and not re.match(r"\[\d+\][ +-]", line):
                 said.append(line)
-        told = "\n".join(said)
+        self._told += [f"$ {shown.command}", *said]
+        told = "\n".join(self._told[-60:])
         assert code == shown.code, f"line {shown.line}: `{shown.command}` ended {code}, not {shown.code}:\n{told}"
         assert not (left := missing(shown.says, said)), (
             f"line {shown.line}: `{shown.command}` never said {left}:\n{told}"

@@ -1,7 +1,8 @@
 """Owns the copy of a store while it is in use, and the way back from one. Never touches the store it copies.
 
 A backup is a folder of the home's own form: `store.db` and `artifacts/`. Invariant: it appears whole or not at all,
-and what comes back has proven its chain, its pages and the hash of every artifact before it is called home.
+what comes back has proven its chain, its pages and the hash of every artifact before it is called a store, and no
+store is ever overwritten.
 """
 
 import os
@@ -25,6 +26,7 @@ from moss.domain.ids import Digest
 from moss.errors import Refused, StoreBroken, UserError
 
 FOLDER = "artifacts"
+DRAFT = ".restore."
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,16 +59,17 @@ def backup(database: Database, folder: Path, to: Path) -> Copied:
 
 
 def restore(source: Path, home: Path) -> Copied:
-    """`source`, a backup, becomes `home`, which must be absent or empty. An older schema is brought forward.
+    """`source`, a backup, becomes the store of `home`, which holds none; what else is in there (images, the live
+    agent's record) stays. An older schema is brought forward.
 
-    Raises: UserError (`source` is no backup), Refused (`home` holds something), NewerSchema, StoreBroken, StoreFull,
+    Raises: UserError (`source` is no backup), Refused (`home` holds a store), NewerSchema, StoreBroken, StoreFull,
     StoreReadOnly.
     """
     if not (source / FILE).is_file():
         raise UserError(
             f"there is no {FILE} in it", where=str(source), mend="name a folder that moss store backup wrote"
         )
-    with _draft(home) as draft:
+    with _draft_within(home) if _in_use(home) else _draft(home) as draft:
         with (
             translated(draft / FILE),
             closing(sqlite3.connect(f"{(source / FILE).absolute().as_uri()}?mode=ro", uri=True)) as old,
@@ -95,6 +98,42 @@ def _draft(to: Path) -> Iterator[Path]:
             sync_folder(to.parent)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
+
+
+def _in_use(home: Path) -> bool:
+    return home.is_dir() and any(home.iterdir())
+
+
+@contextmanager
+def _draft_within(home: Path) -> Iterator[Path]:
+    """A folder whose store becomes that of `home` when the block ends well, and vanishes when it does not."""
+    if found := sorted(path.name for path in home.glob(f"{FILE}*")):
+        raise Refused(
+            f"{home} holds a store. Nothing was written.",
+            mend=f"end moss serve, move {', '.join(found)} to another folder, then again",
+        )
+    for left in home.glob(f"{DRAFT}*"):
+        shutil.rmtree(left, ignore_errors=True)
+    draft = home / f"{DRAFT}{uuid.uuid4().hex[:8]}"
+    with translated(home):
+        draft.mkdir(mode=0o700)
+        try:
+            yield draft
+            _take_over(draft, home)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+
+
+def _take_over(draft: Path, home: Path) -> None:
+    """Artifacts first (by their hash, so none is replaced by another), the database last: killed before that, the
+    home holds no store yet, and a restore may be repeated."""
+    for path in sorted((draft / FOLDER).glob("*/*")):
+        target = home / path.relative_to(draft)
+        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.replace(target)
+        sync_folder(target.parent)
+    (draft / FILE).replace(home / FILE)
+    sync_folder(home)
 
 
 def _copy_database(database: Database, to: Path) -> None:

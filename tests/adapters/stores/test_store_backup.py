@@ -89,14 +89,46 @@ def test_a_backup_during_writes_is_one_consistent_look(filled: SqlStore, tmp_pat
 def test_nothing_is_overwritten(filled: SqlStore, saved: Path, home: Path) -> None:
     with pytest.raises(Refused, match="not empty"):
         filled.backup(saved)
-    with pytest.raises(Refused, match="not empty"):
+    with pytest.raises(Refused, match="holds a store") as refused:
         restore(saved, home)
+    assert "store.db" in (refused.value.mend or "")
     assert len(filled.entries(RUN)) == 3
 
 
 def test_an_empty_folder_may_be_the_new_home(saved: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     assert restore(saved, tmp_path / "empty").runs == 1
+
+
+def test_a_home_in_use_gets_its_store_back_and_keeps_all_else(saved: Path, tmp_path: Path, clock: ManualClock) -> None:
+    home = tmp_path / "used"
+    (home / "live").mkdir(parents=True)
+    (home / "live" / "last-known-good.json").write_text("{}")
+    (home / ".restore.killed").mkdir()
+    assert restore(saved, home).runs == 1
+    assert sorted(path.name for path in home.iterdir()) == ["artifacts", "live", "store.db"]
+    assert (home / "live" / "last-known-good.json").read_text() == "{}"
+    with SqlStore.open(home, clock) as store:
+        assert store.verify() is None
+        assert len(store.entries(RUN)) == 3
+
+
+def test_a_restore_that_was_killed_before_its_end_may_be_repeated(saved: Path, tmp_path: Path) -> None:
+    home = tmp_path / "used"
+    (home / "live").mkdir(parents=True)
+    restore(saved, home)
+    for path in home.glob("store.db*"):
+        path.unlink()
+    assert restore(saved, home).runs == 1
+
+
+def test_a_broken_backup_leaves_a_home_in_use_as_it_was(saved: Path, tmp_path: Path) -> None:
+    home = tmp_path / "used"
+    (home / "live").mkdir(parents=True)
+    edit(saved, "UPDATE events SET event = '{}' WHERE seq = 2")
+    with pytest.raises(StoreBroken, match="broken at entry 2"):
+        restore(saved, home)
+    assert [path.name for path in home.iterdir()] == ["live"]
 
 
 def test_a_folder_that_is_no_backup_is_a_users_mistake(tmp_path: Path) -> None:
