@@ -25,12 +25,12 @@ from moss.domain.verdict import Next, Verdict, VerdictKind
 NONE = Digest(sha256(b"no evidence"))
 
 
-def story(run: RunId, base: Version, new: Version, approvals: int, now: datetime) -> list[Event]:
+def story(run: RunId, batch: BatchId, base: Version, new: Version, approvals: int, now: datetime) -> list[Event]:
     """From the start to the offer; with 0 approvals the preflight is next."""
     started = Started(
         run=run,
         substrate="clerk",
-        batch=BatchId("b-00"),
+        batch=batch,
         label="bench",
         evidence=NONE,
         policy=NONE,

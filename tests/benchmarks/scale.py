@@ -20,6 +20,7 @@ from pathlib import Path
 from examples.clerk.workshop import lay_out
 from moss.api.doors import BASE
 from moss.settings import load as load_settings
+from moss.wiring import Wiring
 from tests.benchmarks import store_scale
 from tests.benchmarks.rows import Row
 from tests.benchmarks.start_up import moss
@@ -121,6 +122,9 @@ def serving(toml: Path, folder: Path) -> Iterator[Served]:
         process.wait(30)
         log.close()
         subprocess.run((*words, "down", "--yes"), check=True, capture_output=True)
+        # A supervisor that was asked whether an agent runs is there although none ever was.
+        settings = load_settings(toml, {"MOSS_HOME": str(folder)})
+        Wiring(settings, dict(os.environ)).process_target.shut_down()
 
 
 def _until_up(served: Served, process: "subprocess.Popen[bytes]") -> None:

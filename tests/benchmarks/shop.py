@@ -17,15 +17,14 @@ from pathlib import Path
 
 from examples.clerk.workshop import Workshop, lay_out
 from moss.adapters.targets.process.words import Spec
-from moss.domain.events import (
-    Started,
-    Version,
-)
+from moss.domain.batch import BatchState
+from moss.domain.events import Started, Version
 from moss.domain.ids import Key, RunId
 from moss.domain.run import Run
 from moss.engine.journal import append, create, load
 from moss.ports import Readiness
 from moss.settings import load as load_settings
+from moss.testing.samples import batch, failure
 from moss.wiring import Wiring
 from tests.benchmarks.journals import story
 
@@ -75,7 +74,13 @@ class Shop:
     def approved(self, new: Version, approvals: int = 0) -> RunId:
         """A run over `new` that has come to its consent (0 approvals: past it)."""
         store, clock = self.wired.store, self.wired.clock
-        first, *others = story(store.new_run_id(), self.base, new, approvals, clock.now())
+        run_id = store.new_run_id()
+        seen = failure(run_id)
+        store.save_scan("bench", [seen], [], [], [], clock.now())
+        sealed = batch(store.new_batch_id(), [seen])
+        store.seal(sealed)
+        store.set_batch(sealed.id, BatchState.RUNNING, run_id)
+        first, *others = story(run_id, sealed.id, self.base, new, approvals, clock.now())
         assert isinstance(first, Started)
         run = create(store, first, clock.now())
         for event in others:

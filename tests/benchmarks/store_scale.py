@@ -23,7 +23,7 @@ from moss.adapters.stores.sql import SqlStore
 from moss.domain.events import Ended, Event, Outcome, Version
 from moss.domain.evidence import Failure, Turn
 from moss.domain.frozen import canonical
-from moss.domain.ids import CommitId, Digest, Fingerprint, RunId
+from moss.domain.ids import BatchId, CommitId, Digest, Fingerprint, RunId
 from moss.domain.journal import GENESIS, chain
 from moss.ports import Head
 from moss.testing.clock import ManualClock
@@ -166,7 +166,7 @@ def _count(connection: sqlite3.Connection, failures: int) -> None:
 def _fill_runs(connection: sqlite3.Connection, runs: int) -> None:
     """One in a hundred waits for consent, the others have ended; all was told."""
     at = (NOON - EPOCH) // timedelta(microseconds=1)
-    offered = [_text(event) for event in story(RunId(RUN), BASE, NEW, 1, LATER)]
+    offered = [_text(event) for event in story(RunId(RUN), BatchId("b-00"), BASE, NEW, 1, LATER)]
     ended = [*offered, _text(Ended(outcome=Outcome.REJECTED, because="words " * 20))]
     for number in range(1, runs + 1):
         run, prev, active = RunId(f"ev-{number:02d}"), GENESIS, number % 100 == 0
