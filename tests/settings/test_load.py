@@ -172,10 +172,10 @@ def test_the_environment_wins_over_the_file_and_the_command_line_over_both(toml:
         "MOSS_LIVE__PORT": "5000",
         "MOSS_HOME": "elsewhere",
         "MOSS_SUBSTRATE__NAME": "123",
-        "MOSS_CONSENT__AUTO": "true",
+        "MOSS_SWAP__PREFLIGHT": "false",
     }
     read_ = read(toml, GOOD, env, home=".demo")
-    assert (read_.live.port, read_.substrate.name, read_.consent.auto) == (5000, "123", True)
+    assert (read_.live.port, read_.substrate.name, read_.swap.preflight) == (5000, "123", False)
     assert read_.home == toml.parent / ".demo"
     assert read(toml, GOOD, env).home == toml.parent / "elsewhere"
 
