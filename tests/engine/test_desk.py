@@ -254,7 +254,7 @@ async def test_approve_is_refused_in_one_sentence_with_nothing_changed(small: Wo
         (wrong, "the consent is for another candidate than ev-01 offers now"),
         (longer, "the consent would be valid longer than"),
         (
-            approver("bob").sign(statement).model_copy(update={"approver": ApproverName("alice")}),
+            bobs.model_copy(update={"approver": ApproverName("alice")}),
             "is not one of alice's",
         ),
     ):
