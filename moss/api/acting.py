@@ -285,11 +285,14 @@ def backup(wiring: "Wiring", caller: Caller, ask: asks.Folder) -> says.BackedUp:
 
 
 def restore(wiring: "Wiring", caller: Caller, ask: asks.Folder) -> says.BackedUp:
-    """A backup becomes this home's store; the home holds none yet."""
+    """A backup becomes this home's store; the home holds none yet. Raises: Refused, StoreBroken."""
     from pathlib import Path
 
     from moss.adapters.stores.backup import restore as restored
+    from moss.api.around import serve_runs
 
+    if serve_runs(wiring.home):
+        raise Refused("moss serve of this home runs and has its store open. Nothing was restored.", mend="end it first")
     copied = restored(Path(ask.folder), wiring.home)
     return says.BackedUp(folder=str(wiring.home), runs=copied.runs, artifacts=copied.artifacts, bytes=copied.bytes)
 

@@ -21,7 +21,7 @@ def backup(context: typer.Context, folder: Folder) -> None:
 
 
 def restore(context: typer.Context, folder: Folder) -> None:
-    """A backup becomes this home's store; the home must hold none."""
+    """A backup becomes this home's store. A store that is there is never overwritten: move it away first."""
     session = at(context)
     result = session.door.ask(RESTORE, asked(asks.Folder, folder=str(folder)))
     session.screen.give(result, lines.backed_up(result, "restored to"))
