@@ -4,7 +4,7 @@ Never decides anything (see `machine`): what an event says becomes so. Invariant
 """
 
 from datetime import datetime
-from typing import Any
+from typing import Any, assert_never
 
 from pydantic import Field
 
@@ -149,6 +149,8 @@ def apply(run: Run, event: Event, at: datetime) -> Run:
             }
         case Started():
             raise ValueError("a run starts once")
+        case _ as never:
+            assert_never(never)
     return run.model_copy(update=change)
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moss.domain.ids import Digest, Key
-from moss.domain.swap import Phase, PhaseResult, Swap, SwapEnd, next_phase, turn
+from moss.domain.swap import Phase, PhaseResult, Swap, SwapEnd, Turned, next_phase, turn
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 OK = PhaseResult(ok=True)
@@ -172,3 +172,9 @@ def test_every_road_ends_and_no_two_versions_are_started_without_a_stop_between(
     assert swap.phase is Phase.END
     assert ended <= 25
     assert swap.end is not None
+
+
+@pytest.mark.parametrize("end", [SwapEnd.RESTORED, None])
+def test_a_swap_that_is_over_stays_over(end: SwapEnd | None) -> None:
+    over = next_phase(begun(phase=Phase.END, end=end), no())
+    assert over == Turned(phase=Phase.END, end=end or SwapEnd.UNTOUCHED)
