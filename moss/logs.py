@@ -34,10 +34,17 @@ def to_file(path: Path, told: Told | None = None) -> None:
         path.replace(path.with_suffix(".log.1"))
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     file = os.fdopen(fd, "a", encoding="utf-8", buffering=1)
+    close()
+    _open.append(file)
     _configure(structlog.processors.JSONRenderer(), structlog.WriteLoggerFactory(file), told)
+
+
+def close() -> None:
+    """The file of `to_file` is closed, and structlog is as it was."""
+    if _open:
+        structlog.reset_defaults()
     while _open:
         _open.pop().close()
-    _open.append(file)
 
 
 def to_terminal() -> None:

@@ -5,7 +5,7 @@ Never prints, never decides. `httpx` is imported only where a server is named.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -15,6 +15,7 @@ from moss.api import asks, says
 from moss.api.caller import OPERATOR, Caller
 from moss.api.operations import LOG, Office, Operation
 from moss.domain.frozen import Frozen
+from moss.domain.rights import Action
 from moss.errors import Absent, Forbidden, MossError, NotKnown, Refused, UserError
 
 if TYPE_CHECKING:
@@ -46,8 +47,12 @@ class LocalDoor:
     office: Office
     caller: Caller = OPERATOR
     look: float = LOOK
+    before_change: Callable[[], None] = lambda: None
+    """called before an operation that may do more than look"""
 
     def ask(self, operation: Operation[A, S], ask: A) -> S:
+        if operation.action is not Action.READ:
+            self.before_change()
         return self.office.ask(self.caller, operation, ask)
 
 

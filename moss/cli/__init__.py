@@ -53,7 +53,7 @@ def _called(words: list[str]) -> int:
 
 
 def lift(words: list[str]) -> tuple[dict[str, Any], list[str]]:
-    """The options of every command, wherever they stand before `--`, and the words that are left."""
+    """The options of every command, wherever they stand before `--`, and the words that are left. Raises: UserError."""
     given: dict[str, Any] = {}
     rest: list[str] = []
     queue = list(words)
@@ -65,11 +65,20 @@ def lift(words: list[str]) -> tuple[dict[str, Any], list[str]]:
             break
         if word in _FLAGS:
             given[word[2:]] = True
-        elif name in _WITH_VALUE and (equals or queue):
-            given[name[2:]] = value if equals else queue.pop(0)
+        elif name in _WITH_VALUE:
+            given[name[2:]] = value if equals else _value(name, queue)
         else:
             rest.append(word)
     return given, rest
+
+
+def _value(name: str, queue: list[str]) -> str:
+    """Raises: UserError when there is none."""
+    from moss.errors import UserError
+
+    if not queue or queue[0].startswith("--"):
+        raise UserError(f"{name} needs a value", mend="moss --help")
+    return queue.pop(0)
 
 
 def _named(rest: list[str]) -> tuple[str, list[str]]:

@@ -27,11 +27,9 @@ def run(context: typer.Context, run: Run) -> int:
 
 def to_its_end(session: Session, name: str) -> int:
     """Drives it; the exit code of how it stands then."""
-    from moss.logs import to_file
-
     wiring = session.wiring
     row = found(wiring.store, name)
-    to_file(wiring.home / "log" / "moss.log")
+    session.log_to_file()
     if row.outcome is None:
         wiring.keep_alive()
     return asyncio.run(_driven(session, row.id, row.seq))

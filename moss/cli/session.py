@@ -4,7 +4,7 @@ Never does anything by itself: settings are read and parts made when a command a
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -33,7 +33,7 @@ class Session:
     home: Path | None = None
     config: Path | None = None
     server: str | None = None
-    _open: list[Any] = field(default_factory=list)
+    _closing: list[Callable[[], None]] = field(default_factory=list)
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> "Session":
@@ -88,9 +88,17 @@ class Session:
 
         if self.server is not None:
             door = HttpDoor(self.server, self.env.get("MOSS_TOKEN"))
-            self._open.append(door)
+            self._closing.append(lambda: door.__exit__(None, None, None))
             return door
-        return LocalDoor(Office(self.wiring))
+        return LocalDoor(Office(self.wiring), before_change=self.log_to_file)
+
+    def log_to_file(self) -> None:
+        """What the engine logs in this call goes to the home's log, never between the lines of an answer."""
+        from moss.logs import close, to_file
+
+        if close not in self._closing:
+            self._closing.append(close)
+            to_file(self.settings.home / "log" / "moss.log")
 
     def rewired(self) -> "Wiring":
         """The parts by the settings as they stand in the file now; these are the session's own from now on.
@@ -123,8 +131,8 @@ class Session:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for one in self._open:
-            one.__exit__(None, None, None)
+        for close in reversed(self._closing):
+            close()
         wiring = self.__dict__.get("wiring")
         store = wiring.__dict__.get("store") if wiring is not None else None
         if store is not None:
