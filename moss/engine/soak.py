@@ -19,7 +19,7 @@ class Soak:
         self._parts = parts
 
     async def look(self, run: Run) -> SoakLook:
-        """One look. At the end of the soak the branch `moss/live` moves. Raises: TargetDown, StoreError."""
+        """One look. At the end of the soak the branch `moss/live` moves. Raises: TargetError, StoreError."""
         parts = self._parts
         probe = await offload(parts.target.probe)
         if probe.readiness is Readiness.FAILED:
@@ -32,6 +32,7 @@ class Soak:
         over = parts.clock.now() >= soak_end(run)
         if over:
             await offload(self._publish, run)
+            await offload(self._settle, run)
         return SoakLook(over=over, seen=seen, turns=turns, recurred=recurred)
 
     def _seen(self) -> int:
@@ -57,3 +58,8 @@ class Soak:
         chosen = next(one for one in run.iterations if run.verdict and one.number == run.verdict.chosen)
         assert chosen.work is not None
         parts.source.publish("moss/live", chosen.work)
+
+    def _settle(self, run: Run) -> None:
+        """Nothing is at stake any more: the log of what was answered since the swap ends."""
+        if run.swap is not None and run.started.soak_hours > 0:
+            self._parts.target.settle(run.swap.key)

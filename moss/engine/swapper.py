@@ -215,7 +215,8 @@ class Swapper:
         return PhaseResult(ok=True, because="the snapshot is the state again", lost=lost)
 
     async def _settle(self, run: Run, swap: Swap) -> PhaseResult:
-        await offload(self._target.settle, swap.key)
+        soaks = swap.phase is Phase.SETTLE and not swap.undo and run.started.soak_hours > 0
+        await offload(self._target.settle, swap.key, soaks)
         return PhaseResult(ok=True)
 
 

@@ -107,6 +107,8 @@ class Desk:
 
     def _begin(self, asked: HoldNow) -> None:
         lapsed, now = self._lapsed(asked.key), self.backend.boot if self.backend else ""
+        if self.logging not in (None, asked.key):
+            self._memory.drop_log(self.logging)
         kept = KeptHold(
             key=asked.key,
             deadline=self._now() + asked.deadline_seconds,

@@ -118,8 +118,10 @@ class LiveTarget(Protocol):
     def restore_state(self, key: Key) -> None:
         """The snapshot becomes the state, only while nothing runs. Raises: NotExpected, TargetError."""
 
-    def settle(self, key: Key) -> None:
-        """The swap is final: the running version gets its restart policy back, markers of `key` are cleared."""
+    def settle(self, key: Key, soaks: bool = False) -> None:
+        """The swap is final: the running version gets its restart policy back, markers of `key` are cleared.
+
+        `soaks`: it may still be taken back, so the log of what is answered goes on until it is settled without."""
 
     def state_copy(self, into: Path) -> None:
         """A consistent copy of the running agent's state (SQLite by its own backup). Raises: NoSpace."""

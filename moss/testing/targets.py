@@ -279,9 +279,11 @@ class FakeTarget:
             self.state = self._snapshots[key][0].copy()
             self._restored.add(key)
 
-    def settle(self, key: Key) -> None:
+    def settle(self, key: Key, soaks: bool = False) -> None:
         with _Step(self, "settle", key):
             self.restart_policy = "always"
+            if soaks:
+                return
             self._log.pop(key, None)
             if self._logging == key:
                 self._logging = None

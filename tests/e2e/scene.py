@@ -8,6 +8,7 @@ import asyncio
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -50,9 +51,9 @@ from moss.engine.desk import Wish
 from moss.engine.journal import append, load
 from moss.hold.client import HoldClient
 from moss.keys import PrivateKey, load_key, new_key
-from moss.ports import Image, Readiness
+from moss.ports import Clock, Image, Readiness
 from moss.settings import load as load_settings
-from moss.wiring import Wiring
+from moss.wiring import SystemClock, Wiring
 
 HERE = Path(__file__).parent
 APPROVER = "tess"
@@ -87,10 +88,10 @@ class Scene:
         self.base = self.wired.install(self.wired.source.resolve("HEAD"))
         self.until_ready()
 
-    def rewire(self, **overrides: object) -> None:
+    def rewire(self, clock: Clock | None = None, **overrides: object) -> None:
         """`swap__watch_seconds=6` is `swap.watch_seconds`. Without any, the settings are those of the file again."""
         said = {name.replace("__", "."): value for name, value in overrides.items()}
-        self.wired = Wiring(load_settings(self.shop.toml, self.env, said), dict(os.environ))
+        self.wired = Wiring(load_settings(self.shop.toml, self.env, said), dict(os.environ), clock or SystemClock())
 
     @property
     def env(self) -> dict[str, str]:
@@ -111,11 +112,22 @@ class Scene:
         try:
             self.until_ready()
         except AssertionError:
-            # The test before failed and left a state that the base does not read.
-            target.stop(Key("at-rest"), self.base.digest)
-            shutil.rmtree(self.shop.state)
-            target.install(self.base)
-            self.until_ready()
+            self.start_over()  # the test before failed and left a state that the base does not read
+
+    def start_over(self) -> None:
+        """The base on an empty state."""
+        target = self.wired.process_target
+        target.stop(Key("start-over"), target.current().image.digest)
+        shutil.rmtree(self.shop.state)
+        target.install(self.base)
+        self.until_ready()
+
+    def kill_agent(self) -> None:
+        """`kill -9` of the live agent."""
+        agent = self.wired.process_target.home.read().agent
+        assert agent is not None
+        assert agent.pid is not None
+        os.kill(agent.pid, signal.SIGKILL)
 
     def close(self) -> None:
         self.rewire()

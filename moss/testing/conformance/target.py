@@ -227,6 +227,12 @@ class TargetContract:
         assert bench.answered(bench.send("at stake")) == 200
         (line,) = bench.reopened().answered(KEY)
         assert (line.status, line.body_sha) == (200, sha256(b"at stake"))
+        bench.target.settle(KEY, soaks=True)
+        assert bench.answered(bench.send("still at stake")) == 200
+        assert [line.body_sha for line in bench.target.answered(KEY)] == [
+            sha256(b"at stake"),
+            sha256(b"still at stake"),
+        ]
         bench.target.settle(KEY)
         assert bench.target.answered(KEY) == ()
 

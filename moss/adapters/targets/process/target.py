@@ -185,11 +185,12 @@ class ProcessTarget:
         except OSError as error:
             raise TargetError(f"{self.state}: the snapshot cannot be put in its place ({error.strerror})") from error
 
-    def settle(self, key: Key) -> None:
+    def settle(self, key: Key, soaks: bool = False) -> None:
         good = self._last_known_good()
         before = good.restart if good is not None and good.key == key else Restart.ALWAYS
         self._supervisor.set_restart(before)
-        self._front(lambda hold: hold.settle(key))
+        if not soaks:
+            self._front(lambda hold: hold.settle(key))
         self._snapshots.settle(key)
 
     def state_copy(self, into: Path) -> None:
