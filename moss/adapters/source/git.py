@@ -35,6 +35,8 @@ TEXT = (*DIFF, "-p", "--full-index", "--src-prefix=a/", "--dst-prefix=b/")
 LARGE_FILE, LARGE_CHANGE = 2 << 20, 16 << 20
 """A file above the first is compared as binary and stays out of the text; a change above the second has no text (the
 policy and `commit` refuse it)."""
+FEW_ENTRIES = 10_000
+"""Files of a tree up to which what is in it is kept in memory."""
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./+@-]{0,199}")
 EMPTY = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
 """The tree without entries, which git knows without having it."""
@@ -59,6 +61,8 @@ class GitSource:
         self._origin: _Origin | None = None
         self._trees: dict[CommitId, str] = {}
         """of commits that were asked for: neither is ever dropped or changed, and each look is a process of git"""
+        self._last: tuple[str, Sequence[Entry]] | None = None
+        """the tree that was asked for last, and what is in it, where that is little"""
 
     def resolve(self, ref: str) -> CommitId:
         self._refresh()
@@ -80,7 +84,7 @@ class GitSource:
         fresh = into.with_name(f".{into.name}.new")
         remove_tree(fresh)
         try:
-            export(self._git, tree, fresh)
+            export(self._git, self._entries(tree), fresh)
             remove_tree(into)
             fresh.rename(into)
         finally:
@@ -88,7 +92,7 @@ class GitSource:
 
     def diff(self, base: CommitId, tree: Path) -> Patch:
         before = self._tree(base)
-        known = {entry.path: entry for entry in entries(self._git, before)}
+        known = {entry.path: entry for entry in self._entries(before)}
         modules = [entry for entry in known.values() if entry.mode == MODULE]
         found = list(walk(tree, frozenset(entry.path for entry in modules)))
         with self._scratch() as scratch:
@@ -114,12 +118,15 @@ class GitSource:
                 raise Refused(f"the patch does not apply to {base[:12]}: {applied.err[-500:]}")
             tree = own.word("write-tree")
         # a cut or doctored text may apply, too: what was looked at is what is kept
-        if self._changes(self._tree(base), self._folder(tree) or EMPTY)[0] != patch.files:
+        own_tree = self._folder(tree) or EMPTY
+        if changes(*self._raw(self._tree(base), own_tree)) != patch.files:
             raise Refused(f"the patch does not do to {base[:12]} what its list of files says")
         if not patch.files:
             raise Refused(f"the patch changes nothing in {base[:12]}")
         made = self._commit_tree(tree, base, message)
         self._git("update-ref", ref, made)
+        if own_tree != EMPTY:
+            self._trees[made] = own_tree
         return made
 
     def changed_lines(self, base: CommitId, candidate: CommitId) -> Mapping[str, Sequence[int]]:
@@ -215,6 +222,14 @@ class GitSource:
             self._trees[commit] = found
         return self._trees[commit]
 
+    def _entries(self, tree: str) -> Sequence[Entry]:
+        """What is in a tree: stage after stage lays the same one out."""
+        if self._last is not None and self._last[0] == tree:
+            return self._last[1]
+        found = entries(self._git, tree)
+        self._last = (tree, found) if len(found) <= FEW_ENTRIES else None
+        return found
+
     def _folder(self, whole: str) -> str | None:
         """The source's tree in a commit or tree of the repository."""
         of = f"{whole}:{self._prefix.rstrip('/')}"
@@ -243,8 +258,12 @@ class GitSource:
 
     def _changes(self, before: str, after: str) -> tuple[tuple[FileChange, ...], list[int]]:
         """What differs between two trees, and the sizes of all contents that were or are there."""
-        raw, numstat = parted(self._git(*DIFF, "-z", "--raw", "--numstat", "--no-abbrev", before, after))
+        raw, numstat = self._raw(before, after)
         return changes(raw, numstat), self._sizes(raw)
+
+    def _raw(self, before: str, after: str) -> tuple[bytes, bytes]:
+        """What differs between two trees, as git's two lists of it."""
+        return parted(self._git(*DIFF, "-z", "--raw", "--numstat", "--no-abbrev", before, after))
 
     def _sizes(self, raw: bytes) -> list[int]:
         """Bytes of each blob that a raw diff names."""

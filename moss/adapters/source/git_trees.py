@@ -47,12 +47,12 @@ def entries(git: Git, tree: str) -> Sequence[Entry]:
     return found
 
 
-def export(git: Git, tree: str, into: Path) -> None:
+def export(git: Git, tree: Sequence[Entry], into: Path) -> None:
     """Writes a tree as plain files into the new folder `into`. Raises: UserError for names no tree may have."""
     base, links = os.fsencode(into), []
     os.makedirs(base, mode=0o700)
     with _Blobs(git) as blobs:
-        for entry in entries(git, tree):
+        for entry in tree:
             if any(unholdable(part) for part in entry.path.split(b"/")):
                 raise UserError(f"the commit holds the path {entry.path!r}, which no file may have")
             target = os.path.join(base, entry.path)
