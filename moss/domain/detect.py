@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, assert_never
 
 from moss.domain.case import Check, Where
 from moss.domain.evidence import Finding, ToolCall, Turn
@@ -206,27 +206,26 @@ class UserDetector:
 
     def findings(self, turn: Turn) -> Iterator[Finding]:
         rule = self._rule
-        calls = [tool for tool in turn.tools if rule.tool in (None, tool.name)]
+        calls = self._calls(turn)
         if rule.more_than is not None:
             if len(calls) > rule.more_than:
                 yield self._found(f"{rule.tool or 'tools'} called {len(calls)} times, more than {rule.more_than}")
-            return
-        if self._pattern is None:
+        elif self._pattern is None:
             if rule.tool is not None and calls:
                 yield self._found(f"{rule.tool} was called")
-            return
-        for text in texts(turn, rule.where, calls):
-            if match := self._pattern.search(text[:TEXT_LIMIT]):
-                yield self._found(_around(text, match.start(), match.end()))
-                return
+        elif match := self.match(turn):
+            yield self._found(_around(match.string, match.start(), match.end()))
 
     def match(self, turn: Turn) -> re.Match[str] | None:
-        """Where the rule's pattern is found: its groups fill keypoints."""
-        if self._pattern is None:
+        """Where the rule's pattern is found: its groups fill keypoints. With `tool`, only in turns that called it."""
+        calls = self._calls(turn)
+        if self._pattern is None or (self._rule.tool is not None and not calls):
             return None
-        calls = [tool for tool in turn.tools if self._rule.tool in (None, tool.name)]
         found = (self._pattern.search(text[:TEXT_LIMIT]) for text in texts(turn, self._rule.where, calls))
         return next((match for match in found if match), None)
+
+    def _calls(self, turn: Turn) -> list[ToolCall]:
+        return [tool for tool in turn.tools if self._rule.tool in (None, tool.name)]
 
     def _found(self, quote: str) -> Finding:
         return Finding(detector=self.name, fingerprint=Fingerprint(self.name), quote=_quote(quote))
@@ -245,6 +244,8 @@ def texts(turn: Turn, where: Where, calls: Sequence[ToolCall]) -> Iterator[str]:
                 yield tool.result
         case Where.REQUESTS:
             yield turn.user
+        case _ as never:
+            assert_never(never)
 
 
 def _signal(rule: UserRule) -> bytes:
@@ -254,7 +255,7 @@ def _signal(rule: UserRule) -> bytes:
     if rule.tool is not None:
         plain = rule.tool.isascii() and rule.tool.isprintable() and not set(rule.tool) & {'"', "\\", "/"}
         return b'"' + rule.tool.encode() + b'"' if plain else EVERY_LINE
-    return _literal(rule.pattern or "")
+    return _literal(rule.pattern or "") if rule.more_than is None else EVERY_LINE
 
 
 def _literal(pattern: str) -> bytes:

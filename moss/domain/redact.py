@@ -11,6 +11,7 @@ import itertools
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import assert_never
 
 import stringzilla
 
@@ -153,6 +154,8 @@ class Redactor:
                 return "".join(next(digits) if sign.isdigit() else sign for sign in word)
             case Kind.TOKEN:
                 return self._token(word)
+            case _ as never:
+                assert_never(never)
 
     def _token(self, word: str) -> str:
         mark, check = _form(len(word))
@@ -169,7 +172,7 @@ class Redactor:
             return word.endswith((MAIL_DOMAIN, SHORT_MAIL_DOMAIN))
         if kind is Kind.CARD:
             return False
-        if MARK in word:
+        if MARK in word and not any(map(str.isspace, word)):
             return True
         mark, check = _form(len(word))
         body, tail = word[: len(word) - check], word[len(word) - check :]

@@ -54,7 +54,13 @@ MAIL = re.compile(
     r"(?<![A-Za-z0-9._%+-])([A-Za-z0-9_%+-][A-Za-z0-9._%+-]{0,127})@"
     r"[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){0,6}\.[A-Za-z]{2,24}(?![A-Za-z0-9])"
 )
-CARD = re.compile(r"(?<![0-9.])[0-9](?:[ -]?[0-9]){12,18}(?![0-9])")
+NUMBERS = re.compile(r"(?<![0-9.])[0-9](?:[ -]?[0-9]){12,}(?![0-9])")
+GROUP = re.compile(r"[0-9]+")
+CARD_GROUPS = {(4, 4, 4, 4), (4, 6, 5), (4, 6, 4), (4, 4, 4, 1), (4, 4, 4, 4, 3), *((size,) for size in range(13, 20))}
+"""How a card number is written among other numbers."""
+CARD_SIZES = (5, 4, 3, 1)
+LONGEST_CARD = 37
+"""Characters of 19 digits with a sign between any two."""
 WORD = re.compile(r"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{16,8192}={0,2}")
 UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 PIECE = re.compile(r"[A-Z]?[a-z]+|[A-Z]+|[0-9]+")
@@ -84,7 +90,7 @@ def spans(text: str) -> list[Span]:
         seen += _values(text)
     if "@" in text:
         seen += [Span(*match.span(), Kind.MAIL) for match in MAIL.finditer(text) if match[1] != "git"]
-    seen += [Span(*match.span(), Kind.CARD) for match in CARD.finditer(text) if card(match[0])]
+    seen += [span for run in NUMBERS.finditer(text) for span in _cards(run[0], run.start())]
     seen += _words(text)
     return seen
 
@@ -173,6 +179,24 @@ def entropy(word: str) -> float:
     """Shannon entropy, bits a character."""
     size = len(word)
     return -sum(count / size * math.log2(count / size) for count in Counter(word).values())
+
+
+def _cards(run: str, at: int) -> Iterator[Span]:
+    """The card numbers in a run of numbers: all of it, or some that stand side by side as a card's are written."""
+    if len(run) <= LONGEST_CARD and card(run):
+        yield Span(at, at + len(run), Kind.CARD)
+        return
+    groups = [group.span() for group in GROUP.finditer(run)]
+    first = 0
+    while first < len(groups):
+        for size in CARD_SIZES:
+            taken = groups[first : first + size]
+            start, end = taken[0][0], taken[-1][1]
+            if tuple(end - start for start, end in taken) in CARD_GROUPS and card(run[start:end]):
+                yield Span(at + start, at + end, Kind.CARD)
+                first += size - 1
+                break
+        first += 1
 
 
 def card(text: str) -> bool:
