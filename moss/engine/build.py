@@ -11,8 +11,8 @@ from moss.domain.run import Run
 from moss.engine.offload import offload
 from moss.engine.parts import Parts
 from moss.engine.places import step_folder
-from moss.engine.substrate_box import check_box
-from moss.errors import BoxLost, BoxRefused, BuildFailed, NoSpace
+from moss.engine.substrate_box import check_box, image_of
+from moss.errors import BoxLost, BuildFailed
 from moss.ports import Box, BoxExit, ExitReason
 
 TAIL = 4000
@@ -34,7 +34,7 @@ class Building:
         """The image of the iteration's commit. Raises: BuildBroken, NoSpace, StoreError."""
         parts, commit = self._parts, run.iterations[-1].work
         assert commit is not None
-        await offload(self._require_space)
+        await offload(parts.require_space, "a build")
         folder = step_folder(parts.settings.home, run.id, do.key)
         tree, log = folder / "tree", folder / "build.log"
         await offload(parts.source.export, commit, tree)
@@ -49,11 +49,6 @@ class Building:
         await offload(shutil.rmtree, tree, ignore_errors=True)
         return BuildResult(version=version, log=kept, tail=parts.redact(tail)[-TAIL:])
 
-    def _require_space(self) -> None:
-        free, wanted = self._parts.free_bytes(), self._parts.settings.retention.free_bytes
-        if free < wanted:
-            raise NoSpace(f"{free >> 20} MiB free, {wanted >> 20} MiB are kept free before a build")
-
     async def check(self, run: Run, do: Do) -> CheckResult:
         """The candidate's own tests."""
         built = run.iterations[-1].build
@@ -66,9 +61,7 @@ class Building:
         parts = self._parts
         if not parts.settings.substrate.check:
             return CheckResult(ok=True, ran=False)
-        image = await offload(parts.builder.find, digest)
-        if image is None:
-            raise BoxRefused(f"the image {digest[:19]} is gone")
+        image = await image_of(parts, digest)
         box_key = Key(f"{key}/check")
         spec = check_box(parts.settings, image, box_key, run.id, parts.settings.build.seconds)
         box = await offload(parts.boxes.launch, spec)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from moss.config import RoleSettings, Settings
 from moss.domain.consent import Verify
+from moss.errors import NoSpace
 from moss.ports import (
     Boxes,
     Clock,
@@ -47,3 +48,9 @@ class Parts:
     judges: tuple[Judge, ...] = ()
     notifiers: tuple[Notifier, ...] = ()
     free_bytes: Callable[[], int] = field(default=lambda: 1 << 62)
+
+    def require_space(self, before: str) -> None:
+        """The free-space watermark, looked at before `a build` or `a swap`. Raises: NoSpace."""
+        free, wanted = self.free_bytes(), self.settings.retention.free_bytes
+        if free < wanted:
+            raise NoSpace(f"{free >> 20} MiB free, {wanted >> 20} MiB are kept free before {before}")

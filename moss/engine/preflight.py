@@ -3,7 +3,6 @@
 Touches nothing live. Invariant: nothing of it is left, however it ends.
 """
 
-import asyncio
 import shutil
 
 from moss.domain.budget import Spend
@@ -14,12 +13,12 @@ from moss.engine.consents import refusal
 from moss.engine.offload import offload
 from moss.engine.parts import Parts
 from moss.engine.places import step_folder
-from moss.engine.substrate_box import substrate_box
-from moss.errors import BoxRefused
-from moss.ports import Box, BoxExit, BoxRole, ExitReason, GatewayMode, Grant, Place, Probe, Readiness
+from moss.engine.readiness import box_fault, canary_fault
+from moss.engine.substrate_box import image_of, substrate_box
+from moss.ports import Box, BoxRole, GatewayMode, Grant, Place
 
 LOOK = 0.03
-LAST_BREATH = 0.3
+"""seconds between two looks at a box that starts"""
 
 
 class Preflight:
@@ -52,9 +51,7 @@ class Preflight:
         """Why it is unfit, None when it is fit; the monotonic time when it was ready."""
         parts = self._parts
         assert run.statement is not None
-        image = await offload(parts.builder.find, run.statement.candidate)
-        if image is None:
-            raise BoxRefused(f"the image {run.statement.candidate[:19]} is gone")
+        image = await image_of(parts, run.statement.candidate)
         await self._clean(run, do)
         state = step_folder(parts.settings.home, run.id, do.key) / "state"
         state.parent.mkdir(parents=True, exist_ok=True)
@@ -64,32 +61,15 @@ class Preflight:
         spec = substrate_box(parts.settings, BoxRole.PREFLIGHT, image, do.key, run.id, state, url, token)
         box = await offload(parts.boxes.launch, spec)
         place = Place(*(await offload(parts.boxes.address, box)), box)
-        if (because := await self._until_ready(box, place)) is not None:
-            return because, None
-        ready = parts.clock.monotonic()
-        return await self._canary(box, place), ready
+        ready: float | None = None
+        if (fault := await box_fault(parts, box, place, self._look)) is None:
+            ready = parts.clock.monotonic()
+            fault = await self._canary(box, place)
+        return f"on a copy of the state {fault}" if fault is not None else None, ready
 
     def _grant(self, run: Run, do: Do) -> Grant:
         upstreams = tuple(upstream.name for upstream in self._parts.settings.gateway.upstreams)
         return Grant(key=do.key, run=run.id, stage="preflight", mode=GatewayMode.LIVE, upstreams=upstreams)
-
-    async def _until_ready(self, box: Box, place: Place) -> str | None:
-        parts = self._parts
-        seconds = parts.settings.live.start_seconds
-        until = parts.clock.monotonic() + seconds
-        probe = Probe(Readiness.STARTING, None, "it was not looked at")
-        while parts.clock.monotonic() < until:
-            probe = await offload(parts.turns.health, place)
-            if probe.readiness is Readiness.READY:
-                return None
-            # One that dies under the look has often not ended yet when the look has failed.
-            patience = LAST_BREATH if probe.readiness is Readiness.FAILED else 0.0
-            if (ended := await offload(parts.boxes.wait, box, patience)) is not None:
-                return f"on a copy of the state it {_ended(ended)} before it was ready"
-            if probe.readiness is Readiness.FAILED:
-                return f"on a copy of the state it is not healthy: {probe.detail}"
-            await asyncio.sleep(self._look)
-        return f"on a copy of the state it was not ready after {seconds:g} s: {probe.detail}"
 
     async def _canary(self, box: Box, place: Place) -> str | None:
         """None when it answered, else what came instead. Raises: BoxLost."""
@@ -97,16 +77,9 @@ class Preflight:
         answer = await offload(self._parts.turns.send, place, "moss-preflight", canary.message, canary.seconds)
         if answer.error is not None:
             await offload(self._parts.boxes.wait, box, 0.0)  # a box that was lost says nothing of the candidate
-            return f"on a copy of the state it gave no answer to the canary: {answer.error}"
-        if answer.status != 200 or canary.contains not in answer.text:
-            return f"on a copy of the state it answered the canary with status {answer.status}, not as expected"
-        return None
+        return canary_fault(canary, answer)
 
     async def _clean(self, run: Run, do: Do) -> None:
         parts = self._parts
         await offload(parts.boxes.remove, do.key)
         await offload(shutil.rmtree, step_folder(parts.settings.home, run.id, do.key), ignore_errors=True)
-
-
-def _ended(end: BoxExit) -> str:
-    return f"exited {end.code}" + ("" if end.reason is ExitReason.EXITED else f" ({end.reason})")

@@ -7,14 +7,25 @@ import shutil
 from pathlib import Path
 
 from moss.config import Settings
-from moss.domain.ids import Key, RunId
+from moss.domain.ids import Digest, Key, RunId
 from moss.domain.launch import launch
+from moss.engine.offload import offload
+from moss.engine.parts import Parts
+from moss.errors import BoxRefused
 from moss.ports import BoxRole, BoxSpec, Image, Limits, Mount, MountName
 
 LINES_VARIABLE = "MOSS_LINES"
 """names a file to a substrate in a trial: one that can tell writes there which of its lines ran, as JSON
 `{"relative/path.py": [41, 42]}`, at the latest when a turn has been answered"""
 LINES_FILE = "lines.json"
+
+
+async def image_of(parts: Parts, digest: Digest) -> Image:
+    """The image that a box is to run. Raises: BoxRefused when it is gone."""
+    image = await offload(parts.builder.find, digest)
+    if image is None:
+        raise BoxRefused(f"the image {digest[:19]} is gone")
+    return image
 
 
 def substrate_box(

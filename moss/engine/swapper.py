@@ -6,7 +6,6 @@ no error leaves a phase: what goes wrong is its result, and the machine takes th
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 
 from moss.domain.ids import Digest
 from moss.domain.run import Run
@@ -14,7 +13,8 @@ from moss.domain.swap import Phase, PhaseResult, Swap
 from moss.engine.consents import refusal
 from moss.engine.offload import offload
 from moss.engine.parts import Parts
-from moss.errors import MossError, NoSpace, NotExpected
+from moss.engine.readiness import canary_fault, settled
+from moss.errors import MossError, NotExpected
 from moss.ports import Place, Probe, Readiness
 
 LOOK = 0.2
@@ -24,15 +24,6 @@ UNDER_HOLD = frozenset(Phase) - {
     Phase.R_RELEASE, Phase.R_SETTLE, Phase.DOWN_RELEASE, Phase.END,
 }  # fmt: skip
 """phases in which users wait and no version may answer them"""
-
-
-@dataclass(frozen=True, slots=True)
-class _Wait:
-    """How a wait for readiness ended."""
-
-    ready: bool
-    because: str
-    boot: str | None
 
 
 class Swapper:
@@ -83,15 +74,12 @@ class Swapper:
         return result.model_copy(update={"seconds": round(self._parts.clock.monotonic() - began, 3)})
 
     async def _prepare(self, run: Run, swap: Swap) -> PhaseResult:
-        settings = self._parts.settings
         live = await offload(self._target.current)
         if live.image.digest != swap.old:
             return PhaseResult(ok=False, because=f"{live.image.name} runs, not the base of this run", stale=True)
         if not swap.undo and (no := await offload(refusal, self._parts, run)) is not None:
             return PhaseResult(ok=False, because=no)
-        free, wanted = await offload(self._parts.free_bytes), settings.retention.free_bytes
-        if free < wanted:
-            raise NoSpace(f"{free >> 20} MiB free, {wanted >> 20} MiB are kept free before a swap")
+        await offload(self._parts.require_space, "a swap")
         image = await offload(self._parts.builder.find, swap.new)
         if image is None:
             return PhaseResult(ok=False, because=f"the image {swap.new[:19]} is gone")
@@ -157,34 +145,24 @@ class Swapper:
         return await self._start(swap, swap.old)
 
     async def _probe(self, run: Run, swap: Swap) -> PhaseResult:
-        waited = await self._until_ready(self._parts.settings.live.start_seconds)
-        return PhaseResult(ok=waited.ready, because=waited.because, boot=waited.boot)
-
-    async def _until_ready(self, seconds: float) -> _Wait:
-        clock = self._parts.clock
-        until = clock.monotonic() + seconds
-        while True:
-            probe = await offload(self._target.probe)
-            if probe.readiness is Readiness.READY:
-                return _Wait(True, "", probe.boot)
-            if probe.readiness is Readiness.FAILED:
-                return _Wait(False, _failed(probe), probe.boot)
-            if clock.monotonic() >= until:
-                return _Wait(False, f"not ready after {seconds:g} s: {probe.detail}", probe.boot)
-            await asyncio.sleep(self._look / 4)
+        seconds = self._parts.settings.live.start_seconds
+        probe = await settled(lambda: offload(self._target.probe), self._parts.clock, seconds, self._look / 4)
+        match probe.readiness:
+            case Readiness.READY:
+                return PhaseResult(ok=True, boot=probe.boot)
+            case Readiness.FAILED:
+                return PhaseResult(ok=False, because=_failed(probe), boot=probe.boot)
+            case Readiness.STARTING:
+                because = f"not ready after {seconds:g} s: {probe.detail}"
+                return PhaseResult(ok=False, because=because, boot=probe.boot)
 
     async def _canary(self, run: Run, swap: Swap) -> PhaseResult:
         canary = self._parts.settings.canary
         host, port = await offload(self._target.address)
         session = f"moss-canary-{swap.phase}-{swap.new[7:15]}"
         answer = await offload(self._parts.turns.send, Place(host, port), session, canary.message, canary.seconds)
-        if answer.error is not None:
-            return PhaseResult(ok=False, because=f"no answer to the canary: {answer.error}")
-        if answer.status != 200 or canary.contains not in answer.text:
-            return PhaseResult(
-                ok=False, because=f"the canary was answered with status {answer.status}, not as expected"
-            )
-        return PhaseResult(ok=True)
+        fault = canary_fault(canary, answer)
+        return PhaseResult(ok=fault is None, because=fault or "")
 
     async def _release(self, run: Run, swap: Swap) -> PhaseResult:
         released = await offload(self._target.release, swap.key)

@@ -4,7 +4,6 @@ Invariants: what MOSS's own side did wrong (a lost box, a gateway or model fault
 invalid, never failed; a candidate that does not start, dies or says nothing has failed. Nothing of it is left.
 """
 
-import asyncio
 import contextlib
 import shutil
 from collections.abc import Mapping, Sequence
@@ -25,6 +24,7 @@ from moss.domain.trial import Answer, Mark, Observation, Trial, WorldKind
 from moss.engine.offload import offload
 from moss.engine.parts import Parts
 from moss.engine.places import step_folder
+from moss.engine.readiness import box_fault
 from moss.engine.rubric import rubric_mark
 from moss.engine.substrate_box import LINES_FILE, fresh_state, substrate_box
 from moss.errors import BoxLost, GatewayError, ModelError, MossError, Then, policy_of
@@ -40,7 +40,6 @@ from moss.ports import (
     Mount,
     MountName,
     Place,
-    Readiness,
     Usage,
 )
 
@@ -134,7 +133,7 @@ class TrialRun:
     async def _seen(self, asked: Asked, box: Box, state: Path) -> _Seen:
         place = Place(*(await offload(self._parts.boxes.address, box)), box)
         session = f"moss-{asked.case.id}"
-        if (problem := await self._until_ready(box, place)) is not None:
+        if (problem := await box_fault(self._parts, box, place, self._look)) is not None:
             return _Seen(Answer(error=problem), None, (), {}, None)
         for turn in asked.case.earlier:
             await self._send(place, session, turn.user)
@@ -161,21 +160,6 @@ class TrialRun:
 
     async def _send(self, place: Place, session: str, message: str) -> Answer:
         return await offload(self._parts.turns.send, place, session, message, self._parts.settings.turn.seconds)
-
-    async def _until_ready(self, box: Box, place: Place) -> str | None:
-        """None when it is ready, else why it never was. Raises: BoxLost."""
-        clock, seconds = self._parts.clock, self._parts.settings.live.start_seconds
-        until = clock.monotonic() + seconds
-        while clock.monotonic() < until:
-            probe = await offload(self._parts.turns.health, place)
-            if probe.readiness is Readiness.READY:
-                return None
-            if (ended := await offload(self._parts.boxes.wait, box, 0.0)) is not None:
-                return f"it exited {ended.code} ({ended.reason}) before it was ready"
-            if probe.readiness is Readiness.FAILED:
-                return f"its health says {probe.detail}"
-            await asyncio.sleep(self._look)
-        return f"not ready after {seconds:g} s"
 
     async def _files(self, asked: Asked, box: Box) -> dict[str, str]:
         named = {point.check.path for point in asked.case.keypoints if isinstance(point.check, FileOnVolume)}

@@ -21,8 +21,9 @@ from moss.domain.verdict import Wanted
 from moss.engine.journal import Journal
 from moss.engine.offload import offload
 from moss.engine.parts import Parts
+from moss.engine.substrate_box import image_of
 from moss.engine.trial_run import Asked, TrialRun
-from moss.errors import BoxRefused, StoreError
+from moss.errors import StoreError
 from moss.ports import Image
 
 
@@ -68,7 +69,7 @@ class Trials:
 
     async def _asked(self, run: Run, step: Step, batch: Batch, wanted: Sequence[Wanted]) -> list[Asked]:
         cases: dict[CaseId, Case] = {case.id: case for case in (*batch.cases, *batch.guards)}
-        images = {one.version: await self._image(one.version) for one in wanted}
+        images = {one.version: await image_of(self._parts, one.version) for one in wanted}
         changed = {version: await self._changed(run, image) for version, image in images.items()}
         done = {(trial.case, trial.version, trial.repeat) for trial in run.trials}
         return [
@@ -91,12 +92,6 @@ class Trials:
         if image.digest == base.image or image.commit is None:
             return {}
         return await offload(self._parts.source.changed_lines, base.commit, image.commit)
-
-    async def _image(self, digest: Digest) -> Image:
-        image = await offload(self._parts.builder.find, digest)
-        if image is None:
-            raise BoxRefused(f"the image {digest[:19]} is gone")
-        return image
 
 
 def _missing(wanted: Wanted, done: Collection[tuple[CaseId, Digest, int]]) -> Iterator[int]:

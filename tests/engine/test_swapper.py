@@ -139,7 +139,7 @@ async def test_a_good_swap_walks_the_timeline_and_answers_everybody(small: Workb
         (Conduct(ready_after=None), Phase.PROBE, "not ready after 0.3 s: starting"),
         (Conduct(health_fails=True), Phase.PROBE, "failed"),
         (Conduct(answers=False), Phase.CANARY, "the canary was answered with status 500, not as expected"),
-        (Conduct(dies_under=1), Phase.CANARY, "no answer to the canary: connection reset: no answer"),
+        (Conduct(dies_under=1), Phase.CANARY, "it gave no answer to the canary: connection reset: no answer"),
     ],
 )
 async def test_a_candidate_that_is_bad_at_once_costs_one_restart_and_no_message(

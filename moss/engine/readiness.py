@@ -1,0 +1,66 @@
+"""Owns the wait until an agent is ready, in a box or live, and what counts as its answer to the canary.
+
+Never starts or stops anything and never says what follows. Invariant: an agent that has ended is told as ended,
+however the look that failed first put it.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+from moss.config import CanarySettings
+from moss.domain.trial import Answer
+from moss.engine.offload import offload
+from moss.engine.parts import Parts
+from moss.ports import Box, BoxExit, Clock, ExitReason, Place, Probe, Readiness
+
+LAST_BREATH = 0.3
+"""seconds: one that dies under a look has often not ended yet when the look has failed"""
+
+
+async def settled(look: Callable[[], Awaitable[Probe]], clock: Clock, seconds: float, pause: float) -> Probe:
+    """The first look that is not `starting`, else the last one in `seconds`; `pause` seconds lie between two."""
+    until = clock.monotonic() + seconds
+    while True:
+        probe = await look()
+        if probe.readiness is not Readiness.STARTING or clock.monotonic() >= until:
+            return probe
+        await asyncio.sleep(pause)
+
+
+async def box_fault(parts: Parts, box: Box, place: Place, pause: float) -> str | None:
+    """Why the agent in `box` is not ready within its start period, None when it is. Raises: BoxLost."""
+
+    async def look() -> Probe:
+        probe = await offload(parts.turns.health, place)
+        if probe.readiness is Readiness.READY:
+            return probe
+        patience = LAST_BREATH if probe.readiness is Readiness.FAILED else 0.0
+        if (ended := await offload(parts.boxes.wait, box, patience)) is not None:
+            return replace(probe, readiness=Readiness.FAILED, detail=f"it {_ended(ended)} before it was ready")
+        if probe.readiness is Readiness.FAILED:
+            return replace(probe, detail=f"it is not healthy: {probe.detail}")
+        return probe
+
+    seconds = parts.settings.live.start_seconds
+    probe = await settled(look, parts.clock, seconds, pause)
+    match probe.readiness:
+        case Readiness.READY:
+            return None
+        case Readiness.FAILED:
+            return probe.detail
+        case Readiness.STARTING:
+            return f"it was not ready after {seconds:g} s: {probe.detail}"
+
+
+def canary_fault(canary: CanarySettings, answer: Answer) -> str | None:
+    """What came instead of the answer that the canary expects, None when that came."""
+    if answer.error is not None:
+        return f"it gave no answer to the canary: {answer.error}"
+    if answer.status != 200 or canary.contains not in answer.text:
+        return f"the canary was answered with status {answer.status}, not as expected"
+    return None
+
+
+def _ended(end: BoxExit) -> str:
+    return f"exited {end.code}" + ("" if end.reason is ExitReason.EXITED else f" ({end.reason})")
