@@ -213,7 +213,11 @@ def tell(home: Path) -> dict[str, Any]:
         "work": sorted(path.name for path in work.iterdir()) if work.exists() else [],
     }
     store.close()
-    return dict(json.loads(json.dumps(told, default=str).replace(run_id, "RUN")))
+    text = json.dumps(told, default=str).replace(run_id, "RUN")
+    for one in run.iterations:  # a commit is named by the run's key
+        text = text.replace(one.work or "nothing", f"COMMIT {one.number}")
+        text = text.replace((one.work or "nothing")[:7], f"COMMIT {one.number}")
+    return dict(json.loads(text))
 
 
 FAR = datetime(2100, 1, 1, tzinfo=UTC)
@@ -244,7 +248,7 @@ def _fix(**live: Any) -> dict[int, Attempt]:
 
 STORIES = {
     "committed": _fix(),
-    "no_improvement": {1: Attempt(becomes={"broken": ("guard-1",)}), 2: Attempt(codes_rejected=1), 3: Attempt()},
+    "no_improvement": {1: Attempt(becomes={"broken": ("guard-1",)}), 2: Attempt(becomes={"broken": ()})},
     "rolled_back": _fix(exits_after_ready=2),
     "restored_from_the_snapshot": _fix(migrates=True, exits_after_ready=2),
 }
