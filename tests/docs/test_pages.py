@@ -90,6 +90,15 @@ def test_every_page_of_docs_can_be_reached_from_the_readme() -> None:
     assert {*DOCS.glob("*.md")} <= seen
 
 
+def test_the_map_of_the_code_is_whole() -> None:
+    said = (ROOT / "CONTRIBUTING.md").read_text()
+    parts = [path for path in (ROOT / "moss").iterdir() if path.name not in ("__init__.py", "__pycache__")]
+    parts += [path for path in (ROOT / "moss" / "adapters").iterdir() if path.is_dir() and path.name != "__pycache__"]
+    names = [str(path.relative_to(ROOT)) for path in parts if path.suffix in ("", ".py")]
+    assert len(names) > 25
+    assert not [name for name in names if name not in said and not name.endswith("moss/adapters")]
+
+
 # ------------------------------------------------------------------ operations
 
 
