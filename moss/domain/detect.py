@@ -19,6 +19,8 @@ from moss.domain.ids import Fingerprint
 TEXT_LIMIT = 1 << 18
 """Characters of one text that a user's pattern looks at."""
 QUOTE = 300
+TELLS_ERROR = b'"error'
+"""In the line's own keys and, behind a backslash, in JSON inside a tool's result: one search for both."""
 EVERY_LINE = b""
 """The signal of a detector that must see every turn."""
 
@@ -83,7 +85,7 @@ class ToolError:
     """A tool row with an error, or whose JSON result tells of one."""
 
     name = "tool-error"
-    signals = (b'"error"', b'\\"error\\"', b"exit_code")
+    signals = (TELLS_ERROR, b"exit_code")
 
     def findings(self, turn: Turn) -> Iterator[Finding]:
         for tool in turn.tools:
@@ -115,7 +117,7 @@ class StreamCut:
     """The model's answer ended before it was complete, as the agent tells it."""
 
     name = "stream-cut"
-    signals = (b'"error"',)
+    signals = (TELLS_ERROR,)
 
     def findings(self, turn: Turn) -> Iterator[Finding]:
         if turn.error and CUT.search(turn.error[:TEXT_LIMIT]):
@@ -126,7 +128,7 @@ class HttpError:
     """The agent answered 400 or above, or says itself that the turn ended in an error."""
 
     name = "http-error"
-    signals = (b'"status":4', b'"status":5', b'"error"')
+    signals = (b'"status":4', b'"status":5', TELLS_ERROR)
 
     def findings(self, turn: Turn) -> Iterator[Finding]:
         status = turn.status or 0

@@ -3,15 +3,13 @@
 A block of whole lines is searched for the signals at memory speed (stringzilla; `bytes.find` takes ten times as
 long). The other lines are passed by count, but for those without a reply: these are given out, whatever they are.
 Where a block does not look like the format, every line of it is given out.
-Invariants: two buffers whatever the file's size; a line is given out at most once, in order; an unfinished last line
+Invariants: one buffer whatever the file's size; a line is given out at most once, in order; an unfinished last line
 never is.
 """
 
 import re
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from io import FileIO
 from typing import NamedTuple
 
@@ -68,48 +66,30 @@ class Sieve:
         compact = tuple(dict.fromkeys(signal for signal in signals if signal))
         self._styles = {b"": compact, b" ": tuple(map(_spaced, compact))}
         self._any_style = tuple(dict.fromkeys((*compact, *self._styles[b" "])))
-        self._buffer, self._other = bytearray(LONGEST + BLOCK), bytearray(LONGEST + BLOCK)
+        self._buffer = bytearray(LONGEST + BLOCK)
 
     def blocks(self, file: FileIO, at: int, spread: Spread, every: bool = False) -> Iterator[Passed]:
-        """Blocks of whole lines from byte `at` on. `every`: all lines are given out.
-        The next block is read while one is looked at; of a small file there is no next one, and no thread."""
-        have, reader = 0, None
+        """Blocks of whole lines from byte `at` on. `every`: all lines are given out."""
+        buffer, view, have = self._buffer, memoryview(self._buffer), 0
         file.seek(at)
-        got = self._read(file, self._buffer, 0)
-        try:
-            while got:
-                end = self._buffer.rfind(b"\n", have, have + got) + 1
-                have += got
-                if end == 0 and have > LONGEST:
-                    long = _skip(file, have, at)
-                    if long is None:
-                        return
-                    at, have = at + long.size, 0
-                    spread.base += long.size
-                    yield Passed([long], at)
-                if end == 0:
-                    got = self._read(file, self._buffer, have)
+        while got := file.readinto(view[have : have + BLOCK]):
+            end = buffer.rfind(b"\n", have, have + got) + 1
+            have += got
+            if end == 0:
+                if have <= LONGEST:
                     continue
-                rest = have - end
-                self._other[:rest] = self._buffer[end:have]
-                if got == BLOCK:
-                    reader = reader or ThreadPoolExecutor(1, "moss-evidence")
-                    reading = reader.submit(self._read, file, self._other, rest).result
-                else:
-                    reading = partial(self._read, file, self._other, rest)
-                yield self._block(end, at, spread, every)
-                at, have = at + end, rest
-                spread.base += end
-                got = reading()
-                self._buffer, self._other = self._other, self._buffer
-        finally:
-            if reader:
-                reader.shutdown()
-
-    @staticmethod
-    def _read(file: FileIO, buffer: bytearray, have: int) -> int:
-        with memoryview(buffer) as view:
-            return file.readinto(view[have : have + BLOCK])
+                long = _skip(file, have, at)
+                if long is None:
+                    return
+                at, have = at + long.size, 0
+                spread.base += long.size
+                yield Passed([long], at)
+                continue
+            yield self._block(end, at, spread, every)
+            at += end
+            spread.base += end
+            buffer[: have - end] = buffer[end:have]
+            have -= end
 
     def _block(self, end: int, at: int, spread: Spread, every: bool) -> Passed:
         text = stringzilla.Str(memoryview(self._buffer)[:end])
