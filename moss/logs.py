@@ -1,18 +1,17 @@
 """Owns the form of MOSS's own log: one event a line with run, stage and key; values cut, secrets removed.
 
-JSON where nobody reads along, words on a terminal. Invariant: no value is longer than `VALUE_LIMIT`, and what
+Written to a file, never between the lines of an answer. Invariant: no value is longer than `VALUE_LIMIT`, and what
 looks like a key or a token leaves as a placeholder, whichever part logged it.
 """
 
 import os
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TextIO
 
 import structlog
-from structlog.typing import EventDict, Processor, WrappedLogger
+from structlog.typing import EventDict, WrappedLogger
 
 from moss.domain.secrets import spans
 
@@ -36,7 +35,7 @@ def to_file(path: Path, told: Told | None = None) -> None:
     file = os.fdopen(fd, "a", encoding="utf-8", buffering=1)
     close()
     _open.append(file)
-    _configure(structlog.processors.JSONRenderer(), structlog.WriteLoggerFactory(file), told)
+    _configure(file, told)
 
 
 def close() -> None:
@@ -47,18 +46,7 @@ def close() -> None:
         _open.pop().close()
 
 
-def to_terminal() -> None:
-    """From now on this process logs on stderr: words on a terminal, JSON elsewhere."""
-    is_terminal = sys.stderr.isatty()
-    renderer: Processor = (
-        structlog.dev.ConsoleRenderer(colors=not os.environ.get("NO_COLOR"))
-        if is_terminal
-        else structlog.processors.JSONRenderer()
-    )
-    _configure(renderer, structlog.WriteLoggerFactory(sys.stderr))
-
-
-def _configure(renderer: Processor, factory: Callable[..., object], told: Told | None = None) -> None:
+def _configure(file: TextIO, told: Told | None) -> None:
     def tell(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
         if told is not None:
             told(dict(event))
@@ -72,10 +60,10 @@ def _configure(renderer: Processor, factory: Callable[..., object], told: Told |
             structlog.processors.format_exc_info,
             without_secrets,
             tell,
-            renderer,
+            structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger("info"),
-        logger_factory=factory,
+        logger_factory=structlog.WriteLoggerFactory(file),
         cache_logger_on_first_use=False,
     )
 

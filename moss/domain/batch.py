@@ -5,7 +5,7 @@ from enum import StrEnum
 
 from pydantic import Field
 
-from moss.domain.case import Case, CaseKind
+from moss.domain.case import Case
 from moss.domain.frozen import Frozen, digest
 from moss.domain.ids import BatchId, Digest, Fingerprint
 
@@ -18,7 +18,6 @@ class GroupBy(StrEnum):
 
 
 class BatchState(StrEnum):
-    OPEN = "open"
     SEALED = "sealed"
     RUNNING = "running"
     DONE = "done"
@@ -44,6 +43,3 @@ class Batch(Frozen):
     def evidence(self) -> Digest:
         """The hash a consent names: of all cases and guards."""
         return Digest(digest(self))
-
-    def case_of(self, kind: CaseKind) -> tuple[Case, ...]:
-        return self.cases if kind is CaseKind.FAILURE else self.guards

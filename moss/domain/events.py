@@ -174,14 +174,6 @@ class VerdictAsked(Frozen):
     kind: Literal["verdict"] = "verdict"
 
 
-class LiveLook(Frozen):
-    """The last look before something irreversible: is the base still what runs, is the consent still good."""
-
-    kind: Literal["look"] = "look"
-    live: Digest
-    refusal: str | None = None
-
-
 class PreflightResult(Frozen):
     kind: Literal["preflight"] = "preflight"
     ok: bool

@@ -73,7 +73,6 @@ class Run(Frozen):
     seq: int
     updated: datetime
     next: Step | None
-    waiting_since: datetime | None = None
     spent: Spend = Spend()
     reserved: dict[Key, Spend] = Field(default={})
     baseline: Baseline | None = None
@@ -180,7 +179,7 @@ def _done(run: Run, event: StepDone, at: datetime) -> dict[str, Any]:
         if (value := getattr(event, name)) is not None:
             change[name] = value
     if event.next is not None and event.next.stage is Stage.CONSENT and event.step.stage is not Stage.CONSENT:
-        change |= {"waiting_since": at, "consents": ()}
+        change["consents"] = ()
     if isinstance(event.result, SoakLook):
         change["soak"] = event.result
         change["soak_from"] = event.result.seen if run.soak_from is None else run.soak_from
@@ -256,7 +255,6 @@ def _rewound(run: Run, to: Step) -> dict[str, Any]:
         "consents": (),
         "statement": None,
         "swap": None,
-        "waiting_since": None,
         "verdict": None,
     }
     if to.stage is Stage.BASELINE:

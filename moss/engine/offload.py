@@ -48,7 +48,7 @@ def shared() -> Offload:
 
 
 def resize(size: int) -> None:
-    """Gives the process a pool of `size` threads. Called once by `wiring`, before the first call."""
+    """Gives the process a pool of `size` threads in place of the one it has, whose calls end first."""
     global _shared
     if _shared is not None:
         _shared.close()

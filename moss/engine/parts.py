@@ -53,4 +53,5 @@ class Parts:
         """The free-space watermark, looked at before `a build` or `a swap`. Raises: NoSpace."""
         free, wanted = self.free_bytes(), self.settings.retention.free_bytes
         if free < wanted:
-            raise NoSpace(f"{free >> 20} MiB free, {wanted >> 20} MiB are kept free before {before}")
+            said = f"{free >> 20} MiB free, {wanted >> 20} MiB are kept free before {before}"
+            raise NoSpace(f"{said}: make room, or lower retention.free_bytes")

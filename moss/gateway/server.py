@@ -7,7 +7,7 @@ by piece, and one that was cut ends as a cut connection.
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from datetime import datetime
 
 import structlog
@@ -28,7 +28,6 @@ log = structlog.get_logger()
 ROUTE = re.compile(r"(?:/u/(?P<upstream>[a-z0-9][a-z0-9-]{0,39}))?(?P<path>/v1/[a-z/]+)")
 TURN = re.compile(r"[!-~]{1,300}#[1-9][0-9]{0,6}")
 MODELS = "/v1/models"
-Handling = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class GatewayServer:

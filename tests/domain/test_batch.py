@@ -58,13 +58,6 @@ def test_a_batch_names_each_fingerprint_once_in_order() -> None:
     assert made.fingerprints == ("x", "y")
 
 
-def test_cases_and_guards_are_told_apart() -> None:
-    guard = case("g", kind=CaseKind.GUARD)
-    made = batch(case("a"), guards=(guard,))
-    assert made.case_of(CaseKind.GUARD) == (guard,)
-    assert made.case_of(CaseKind.FAILURE) == made.cases
-
-
 def test_the_evidence_hash_changes_with_any_case_or_guard() -> None:
     plain = batch(case("a"))
     assert batch(case("a")).evidence == plain.evidence

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from moss.adapters.stores.space import free_space, require_space
 from moss.adapters.stores.sql import SqlStore
 from moss.domain.frozen import sha256
 from moss.domain.ids import Digest
-from moss.errors import NoSpace, StoreBroken, UserError
+from moss.errors import StoreBroken, UserError
 
 FOREVER = datetime(2100, 1, 1, tzinfo=UTC)
 
@@ -63,11 +62,3 @@ def test_a_file_that_another_process_is_writing_is_not_swept(store: SqlStore, cl
     fresh.write_bytes(b"fresh")
     store.drop_artifacts(datetime(2020, 1, 1, tzinfo=UTC), keep=[])
     assert fresh.exists()
-
-
-def test_the_watermark_refuses_with_what_is_free_and_what_to_do(tmp_path: Path) -> None:
-    place = tmp_path / "not" / "there" / "yet"
-    assert free_space(place) > 0
-    require_space(place, 1, "build")
-    with pytest.raises(NoSpace, match=r"^build: .* watermark is 1,\d{3}.*retention\.free_bytes"):
-        require_space(place, 1 << 60, "build")
