@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 from examples.clerk.workshop import Workshop, lay_out
@@ -75,7 +76,9 @@ class Shop:
         """A run over `new` that has come to its consent (0 approvals: past it)."""
         store, clock = self.wired.store, self.wired.clock
         run_id = store.new_run_id()
-        seen = failure(run_id)
+        seen = failure(run_id, fingerprint=f"bench-{run_id}")
+        # Long ago: the soak takes a failure of the same kind after the swap for one that came back.
+        seen = seen.model_copy(update={"turn": seen.turn.model_copy(update={"at": clock.now() - timedelta(days=1)})})
         store.save_scan("bench", [seen], [], [], [], clock.now())
         sealed = batch(store.new_batch_id(), [seen])
         store.seal(sealed)
