@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, ValidationInfo, field_validator, model_validator
 
 from moss.domain.batch import GroupBy
 from moss.domain.budget import Budget
@@ -62,6 +62,22 @@ class CheckoutBuild(Frozen):
     )
     smoke: tuple[str, ...] = Field((), description="argv that must exit 0 in the built tree")
     seconds: float = Field(300.0, gt=0)
+
+
+class DockerBuild(Frozen):
+    """An image of a Docker Engine, built by BuildKit from the substrate's own Dockerfile (docs/docker.md)."""
+
+    kind: Literal["docker"] = "docker"
+    dockerfile: str = Field("Dockerfile", description="relative to the source")
+    target: str | None = Field(None, description="the stage that is the agent; None: the last one")
+    arguments: dict[str, str] = Field({}, description="build arguments; no secrets, they stay in the image")
+    secrets: dict[Word, Secret] = Field({}, description="mounted for RUN --mount=type=secret,id=NAME, never kept")
+    network: bool = Field(False, description="whether RUN steps may reach the network, e.g. to install packages")
+    smoke: tuple[str, ...] = Field((), description="argv that must exit 0 in a box of the built image")
+    seconds: float = Field(900.0, gt=0)
+    disk_bytes: int = Field(8 << 30, ge=1 << 24, description="what a build may take of the engine's disk")
+    engine: str | None = Field(None, pattern=r"^unix:///", description="the engine's socket; None: the usual one")
+    logins: Path | None = Field(None, description="folder with a docker client's config.json, for private base images")
 
 
 class ProcessLive(Frozen):
@@ -313,19 +329,37 @@ class ApiSettings(Frozen):
     port: int = Field(8791, ge=1, le=65535)
 
 
+def _kind_or(default: str) -> Discriminator:
+    """Chooses by `kind`; a table without one is the first look's, which needs no engine."""
+
+    def kind(told: object) -> str | None:
+        found = told.get("kind", default) if isinstance(told, dict) else getattr(told, "kind", None)
+        return found if isinstance(found, str) else None
+
+    return Discriminator(kind)
+
+
+BuildSettings = Annotated[
+    Annotated[CheckoutBuild, Tag("checkout")] | Annotated[DockerBuild, Tag("docker")], _kind_or("checkout")
+]
+BoxesSettings = Annotated[
+    Annotated[ProcessBoxes, Tag("process")] | Annotated[DockerBoxes, Tag("docker")], _kind_or("process")
+]
+
+
 class Settings(Frozen):
     """All of `moss.toml`. `root` is the folder it stands in, `home` where MOSS keeps its own things."""
 
     root: Path
     home: Path
     substrate: SubstrateSettings
-    build: CheckoutBuild = CheckoutBuild()
+    build: BuildSettings = CheckoutBuild()
     live: ProcessLive
     health: HealthSettings = HealthSettings()
     turn: Annotated[OpenAiTurn | HttpTurn | ExecTurn, Field(discriminator="kind")] = OpenAiTurn()
     canary: CanarySettings = CanarySettings()
     evidence: EvidenceSettings = EvidenceSettings()
-    boxes: Annotated[ProcessBoxes | DockerBoxes, Field(discriminator="kind")] = ProcessBoxes()
+    boxes: BoxesSettings = ProcessBoxes()
     gateway: GatewaySettings = GatewaySettings()
     roles: dict[Literal["default", "locate", "plan", "plan_review", "implement", "code_review"], RoleSettings] = {}
     jurors: tuple[JurorSettings, ...] = ()
@@ -336,11 +370,6 @@ class Settings(Frozen):
     retention: RetentionSettings = RetentionSettings()
     notify: tuple[WebhookSettings, ...] = ()
     api: ApiSettings = ApiSettings()
-
-    @field_validator("boxes", mode="before")
-    @classmethod
-    def _processes_unless_said(cls, boxes: object) -> object:
-        return {"kind": "process", **boxes} if isinstance(boxes, dict) else boxes
 
     @field_validator("consent", mode="after")
     @classmethod

@@ -6,12 +6,15 @@ Invariant: what an engine says reaches a person as one sentence; nothing of the 
 
 import contextlib
 import re
+import secrets
 import threading
 from collections.abc import Iterator
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from moss.errors import MossError, NoSpace
+from moss.files import made_once
 
 if TYPE_CHECKING:
     from docker import APIClient
@@ -58,6 +61,12 @@ class Engine:
         with self._connecting:
             return self._streams
 
+    def close(self) -> None:
+        """Ends its connections; the next call makes new ones."""
+        for name in ("_api", "_streams"):
+            if (client := self.__dict__.pop(name, None)) is not None:
+                client.close()
+
     @contextlib.contextmanager
     def saying(self, doing: str) -> Iterator[None]:
         """Errors inside become Gone, Conflict, NoSpace, or `down` with `doing` in front."""
@@ -100,6 +109,13 @@ class Engine:
         if "Permission denied" in words:
             return f"this user may not use the engine at {self.address} (mend: join the group `docker`, or run as root)"
         return f"no Docker Engine answers at {self.address} (mend: start it, or name its socket: boxes.engine)"
+
+
+def home_tag(home: Path) -> str:
+    """What tells this home's containers and images from those of others on the same engine."""
+    boxes = home / "boxes"
+    boxes.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return made_once(boxes / ".tag", lambda: secrets.token_hex(4).encode()).decode()
 
 
 def plain(words: object) -> str:

@@ -113,9 +113,21 @@ class Wiring:
 
     @cached_property
     def builder(self) -> ImageBuilder:
-        from moss.adapters.builders.checkout import CheckoutBuilder
+        spare = self.settings.retention.free_bytes
+        match self.settings.build:
+            case config.CheckoutBuild() as settings:
+                from moss.adapters.builders.checkout import CheckoutBuilder
 
-        return CheckoutBuilder(self.home, self.settings.build, self.boxes, self.settings.retention.free_bytes)
+                return CheckoutBuilder(self.home, settings, self.boxes, spare)
+            case config.DockerBuild() as settings:
+                from moss.adapters.builders.docker import DockerBuilder
+
+                logins = self.settings.path(settings.logins) if settings.logins else None
+                return DockerBuilder(self.home, settings, self.boxes, self._build_secrets, logins, spare)
+
+    def _build_secrets(self) -> dict[str, str]:
+        secrets = self.settings.build.secrets if isinstance(self.settings.build, config.DockerBuild) else {}
+        return {name: resolve(secret, self.env) for name, secret in secrets.items()}
 
     @cached_property
     def source(self) -> Source:

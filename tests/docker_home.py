@@ -3,7 +3,7 @@
 import subprocess
 from pathlib import Path
 
-from moss.dockerd import Engine, labels_filter
+from moss.dockerd import Engine, home_tag, labels_filter
 from moss.errors import BoxRefused
 
 LABEL = "moss.dev/test"
@@ -17,6 +17,10 @@ class DockerHome:
         self.engine = Engine(None, BoxRefused)
         self.images: list[str] = []
 
+    @property
+    def tag(self) -> str:
+        return home_tag(self.path)
+
     def build(self, tree: Path) -> str:
         """The id of the image that the tree's Dockerfile makes."""
         argv = ["docker", "build", "-q", "--network", "none", "--label", f"{LABEL}={self.path.name}", str(tree)]
@@ -26,12 +30,13 @@ class DockerHome:
 
     def containers(self) -> list[str]:
         """Names of all containers of this home."""
-        tag = (self.path / "boxes" / ".tag").read_text() if (self.path / "boxes" / ".tag").exists() else "none"
-        found = self.engine.api.containers(all=True, filters=labels_filter({"moss.dev/home": tag}))
+        found = self.engine.api.containers(all=True, filters=labels_filter({"moss.dev/home": self.tag}))
         return [container["Names"][0].lstrip("/") for container in found]
 
     def clean(self) -> None:
         for name in self.containers():
             self.engine.api.remove_container(name, force=True, v=True)
-        for image in self.images:
+        ours = self.engine.api.images(filters=labels_filter({"moss.dev/home": self.tag}), quiet=True)
+        for image in {*self.images, *ours}:
             subprocess.run(["docker", "image", "rm", "-f", image], check=False, capture_output=True)
+        self.engine.close()

@@ -6,7 +6,6 @@ removals; how a box ended is judged once, from the engine, the keeper and this s
 """
 
 import contextlib
-import os
 import threading
 import time
 from collections.abc import Sequence
@@ -28,11 +27,11 @@ from moss.adapters.boxes.docker_relay import Relays
 from moss.adapters.boxes.docker_slots import SlotGone, Slots
 from moss.adapters.boxes.places import free_bytes
 from moss.adapters.boxes.process_folder import locked, safe_name
-from moss.dockerd import Conflict, Engine, Gone
+from moss.dockerd import Conflict, Engine, Gone, home_tag
 from moss.domain.ids import Key, RunId
 from moss.domain.launch import fill_all
 from moss.errors import BoxLost, BoxRefused, NoSpace
-from moss.files import made_once, read_beneath, remove_tree
+from moss.files import read_beneath, remove_tree
 from moss.ports import Box, BoxCapabilities, BoxExit, BoxSpec, ExitReason, MountName, Probed
 
 SIGTERM, FILE_TOO_LARGE = 15, 128 + 25
@@ -47,8 +46,7 @@ class DockerBoxes:
         """`proven`: without the self-test; for the self-test itself."""
         home = home.resolve()
         self._home, self._spare_bytes, self._proven = home / "boxes", spare_bytes, proven
-        self._home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._tag = made_once(self._home / ".tag", lambda: os.urandom(4).hex().encode()).decode()
+        self._tag = home_tag(home)
         self._engine = Engine(settings.engine, BoxRefused)
         door = home / "gateway" / "door"
         self._slots = Slots(self._engine, self._home / ".slots", door, self._tag, settings.image, gateway_port)

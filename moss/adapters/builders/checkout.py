@@ -11,17 +11,15 @@ import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from moss.adapters.builders.steps import run_step
 from moss.adapters.builders.tree_digest import drop_caches, freeze, tree_digest
 from moss.config import CheckoutBuild
 from moss.domain.frozen import Frozen
 from moss.domain.ids import CommitId, Digest, Key, RunId
 from moss.domain.launch import fill_all
-from moss.errors import BoxError, BoxRefused, BuildBroken, BuildFailed, NoSpace
+from moss.errors import BoxRefused, BuildBroken, NoSpace
 from moss.files import copy_tree, remove_tree, write_durably
-from moss.ports import Boxes, BoxExit, BoxRole, BoxSpec, ExitReason, Image, Limits, Mount, MountName
-
-TAIL = 4000
-"""Characters of a failed build's log that go back as feedback."""
+from moss.ports import Boxes, BoxRole, BoxSpec, Image, Limits, Mount, MountName
 
 
 class Stored(Frozen):
@@ -126,29 +124,7 @@ class CheckoutBuilder:
             mounts=(Mount(MountName.WORK, tree, writable=True),),
             limits=Limits(seconds=self._settings.seconds),
         )
-        try:
-            # a box of a build that was killed worked on a tree that is gone
-            self._boxes.remove(spec.key)
-            end = self._run(spec, step, log)
-        except BoxError as error:
-            raise BuildBroken(f"{step} could not run: {error}") from error
-        finally:
-            self._boxes.remove(spec.key)
-        if end.code != 0 or end.reason is not ExitReason.EXITED:
-            raise BuildFailed(f"{step} ended with {_ending(end)}:\n{_tail(log)}")
-
-    def _run(self, spec: BoxSpec, step: str, log: Path) -> BoxExit:
-        box = self._boxes.launch(spec)
-        while (end := self._boxes.wait(box, 60.0)) is None:
-            pass
-        with log.open("ab") as out:
-            out.write(f"# {step}: {' '.join(spec.argv)}\n".encode(errors="backslashreplace"))
-            at = 0
-            while piece := self._boxes.output(box, at):
-                at += out.write(piece)
-            out.write(self._boxes.errors(box))
-            out.write(f"# {step} ended with {_ending(end)}\n".encode())
-        return end
+        run_step(self._boxes, spec, step, log)
 
     # what is there
 
@@ -192,13 +168,3 @@ def _stored(folder: Path) -> Stored | None:
         return Stored.model_validate_json((folder / "image.json").read_bytes())
     except FileNotFoundError:
         return None
-
-
-def _ending(end: BoxExit) -> str:
-    return f"code {end.code}" if end.reason is ExitReason.EXITED else f"the bound of {end.reason.value}"
-
-
-def _tail(log: Path) -> str:
-    """The log's end as text that no terminal obeys."""
-    text = log.read_bytes()[-4 * TAIL :].decode(errors="replace")[-TAIL:]
-    return "".join(sign if sign.isprintable() or sign in "\n\t" else "?" for sign in text)
