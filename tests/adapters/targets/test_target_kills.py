@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import pytest
 
-from moss.adapters.targets.process import ProcessTarget
+from moss.adapters.targets.process.target import ProcessTarget
 from moss.daemon import lock
 from moss.domain.ids import Key
 from moss.errors import NotExpected, TargetDown
