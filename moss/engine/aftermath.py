@@ -3,22 +3,25 @@
 Everything is derived and idempotent: it is done after each tick, and again for runs that a killed controller left.
 """
 
+import re
 import shutil
 from datetime import datetime
 from pathlib import Path
 
 from moss.domain.batch import BatchState
 from moss.domain.events import Outcome
-from moss.domain.ids import FailureId
+from moss.domain.ids import FailureId, RunId
 from moss.domain.run import Run
 from moss.engine.journal import load
 from moss.engine.notices import announce
-from moss.engine.places import run_folder
+from moss.engine.places import work_folder
 from moss.ports import Boxes, Store
 
 ROWS = 100_000
 RECENT = 200
 """ended runs that are looked at when a controller starts"""
+OF_A_RUN = re.compile(r"ev-\d+")
+"""Whatever has another name is a command's own (adopt builds, doctor probes), at work in a process beside this one."""
 
 
 def follow(store: Store, run: Run, now: datetime) -> None:
@@ -65,16 +68,17 @@ def catch_up(store: Store, now: datetime) -> None:
 
 
 def sweep(store: Store, boxes: Boxes, home: Path) -> int:
-    """Removes boxes and work folders of runs that ended (and boxes of no known run); how many."""
+    """Removes boxes and work folders of runs that ended or are not known; how many."""
     swept = 0
     for box in boxes.list():
+        if not OF_A_RUN.fullmatch(box.run):
+            continue
         row = store.run(box.run)
         if row is None or row.outcome is not None:
             boxes.remove(box.key)
             swept += 1
-    work = run_folder(home, "")
-    for folder in work.iterdir() if work.is_dir() else ():
-        row = store.run(folder.name)  # type: ignore[arg-type]
+    for folder in work_folder(home).glob("ev-*"):
+        row = store.run(RunId(folder.name))
         if row is None or row.outcome not in (None, Outcome.STOPPED, Outcome.FAILED, Outcome.OUT_OF_BUDGET):
             shutil.rmtree(folder, ignore_errors=True)
             swept += 1

@@ -13,9 +13,14 @@ def safe(key: Key) -> str:
     return f"{words}-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
 
 
+def work_folder(home: Path) -> Path:
+    """What all runs work on, a folder each."""
+    return home / "work"
+
+
 def run_folder(home: Path, run: str) -> Path:
     """All that a run works on; dropped when it ended."""
-    return home / "work" / run
+    return work_folder(home) / run
 
 
 def step_folder(home: Path, run: str, key: Key) -> Path:

@@ -186,6 +186,16 @@ async def test_a_sweep_leaves_open_runs_alone_and_clears_ended_and_unknown_ones(
     assert not run_folder(home, run).exists()
 
 
+async def test_a_sweep_leaves_what_a_command_beside_it_builds_and_probes_in(small: Workbench) -> None:
+    home = small.parts.settings.home
+    for name in ("adopt", "probe"):
+        small.boxes.launch(BoxSpec(key=Key(f"{name}/x"), run=RunId(name), role=BoxRole.BUILD, argv=("puppet",)))
+        run_folder(home, name).mkdir(parents=True)
+    assert sweep(small.store, small.boxes, home) == 0
+    assert {box.run for box in small.boxes.list()} == {"adopt", "probe"}
+    assert run_folder(home, "adopt").is_dir()
+
+
 async def test_a_stopped_run_keeps_what_it_may_be_resumed_on(small: Workbench) -> None:
     run = small.attempts(FIX).start()
     await small.controller().drive(run, steps=3)
