@@ -275,7 +275,7 @@ _MADE_BY: tuple[tuple[Stage, tuple[str, ...]], ...] = (
     (Stage.LOCATE, ("located",)),
     (Stage.PLAN, ("plan",)),
     (Stage.PLAN_REVIEW, ("plan_review",)),
-    (Stage.IMPLEMENT, ("work", "diff", "breaches")),
+    (Stage.IMPLEMENT, ("work", "diff", "files", "added", "removed", "breaches")),
     (Stage.CODE_REVIEW, ("code_review",)),
     (Stage.BUILD, ("build",)),
     (Stage.CHECK, ("check",)),

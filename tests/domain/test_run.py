@@ -140,6 +140,14 @@ def test_a_rewind_forgets_what_came_after_its_stage(to: Stage, kept: tuple[str, 
     assert back.spent == run.spent
 
 
+def test_the_size_of_a_change_goes_with_the_change() -> None:
+    run = played()
+    assert run.iterations[1].added > 0
+    for to, left in ((Stage.CODE_REVIEW, True), (Stage.IMPLEMENT, False), (Stage.PLAN, False)):
+        back = after(run, Moved(what="rewound", by="a", next=Step(stage=to, iteration=2, epoch=1))).iterations[1]
+        assert (back.files > 0, back.added > 0, back.removed > 0) == (left, left, left), to
+
+
 def test_trials_of_what_is_made_anew_are_forgotten_and_those_of_before_are_kept() -> None:
     run = played()
     second = {one.key for one in run.trials if one.version == image(2)}
