@@ -9,6 +9,7 @@ import contextlib
 import socket
 import threading
 import time
+import traceback
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -243,6 +244,11 @@ class FakeBoxes:
             return program(running)
         except Ended:
             return 137
+        except Exception:
+            # as any process: it ends, and says why
+            with contextlib.suppress(Ended):
+                running.complain(traceback.format_exc().encode())
+            return 1
 
     def _writer(self, made: _Box, stream: bytearray) -> Callable[[bytes], None]:
         bound = made.spec.limits.output_bytes

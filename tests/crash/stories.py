@@ -221,7 +221,7 @@ def tell(home: Path) -> dict[str, Any]:
 
 
 FAR = datetime(2100, 1, 1, tzinfo=UTC)
-VOLATILE = {"ran", "seconds", "ready_seconds", "longest_wait", "record", "diff"}
+VOLATILE = {"ran", "log", "seconds", "ready_seconds", "longest_wait", "record", "diff"}
 
 
 def _story(store: SqlStore, run: RunId) -> list[Any]:
