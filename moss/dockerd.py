@@ -8,6 +8,7 @@ import contextlib
 import re
 import secrets
 import threading
+import weakref
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -100,7 +101,9 @@ class Engine:
             version.close()
             if found < OLDEST:
                 raise self._down(f"the engine at {self.address} is too old (API {api}, needs 1.41: Docker 20.10)")
-            return APIClient(self.address, version=api, timeout=seconds, max_pool_size=64)
+            client = APIClient(self.address, version=api, timeout=seconds, max_pool_size=64)
+            weakref.finalize(self, client.close)
+            return client
         except DockerException as error:
             raise self._down(self._absent(str(error))) from None
 
