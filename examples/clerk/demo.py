@@ -1,6 +1,6 @@
 """Owns `make demo`: the whole loop on the clerk, in plain processes, with a scripted model and a scripted coder.
 
-    python -m examples.clerk.demo [--folder .demo] [--down] [--keep]
+    python -m examples.clerk.demo [--folder .demo] [--down]
 
 Killed at any moment and run again, it goes on where it was: what was done is read from the journal, the evidence and
 the clerk's own files. The last line is one JSON object; exit 0 only when all of it is as it must be.
@@ -178,7 +178,7 @@ class Demo:
         told = 0
         run: Run | None = None
         while True:
-            said = await self.wired.controller.tick(run_id)
+            tick = await self.wired.controller.tick(run_id)
             for entry in self.wired.store.entries(run_id, told):
                 event = read_event(entry.event)
                 run = begin(event, entry.at) if run is None else apply(run, event, entry.at)  # type: ignore[arg-type]
@@ -187,7 +187,7 @@ class Demo:
                     say(text)
             if run is None:
                 raise UserError(f"run {run_id} has no journal")
-            if said.startswith("idle:") or run.outcome is not None:
+            if tick.idle is not None or run.outcome is not None:
                 return run
             if run.next is not None and run.next.stage is Stage.PREFLIGHT:
                 return run

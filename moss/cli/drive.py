@@ -15,6 +15,7 @@ from moss.cli.asking import Run, asked
 from moss.cli.log import ending
 from moss.cli.session import Session, at
 from moss.domain.ids import RunId
+from moss.engine.controller import Idle, Tick
 
 BETWEEN = 0.5
 """seconds between two looks at a run that another controller has, or that waits for time"""
@@ -36,9 +37,9 @@ def to_its_end(session: Session, name: str) -> int:
 
 
 async def _driven(session: Session, run: RunId, after: int) -> int:
-    said = ""
+    last: Tick | None = None
     while True:
-        before, said = said, await session.wiring.controller.tick(run)
+        before, last = last, await session.wiring.controller.tick(run)
         page = session.door.ask(LOG, asks.Log(run=run, after=after))
         for line in page.lines:
             after = line.seq
@@ -46,8 +47,8 @@ async def _driven(session: Session, run: RunId, after: int) -> int:
                 session.screen.event(line, [lines.log(line)])
         if page.ended or page.waits:
             return ending(page.waits, page.outcome)
-        if said.endswith("is paused"):
+        if last.idle is Idle.PAUSED:
             session.screen.note(f"{run} is paused: moss resume --all")
             return WAITING
-        if said.startswith("idle:") or said == before:
+        if last.idle is not None or last == before:
             await asyncio.sleep(BETWEEN)

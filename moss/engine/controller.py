@@ -7,12 +7,14 @@ Invariant: nothing is performed without a claim, and nothing is recorded after t
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from enum import StrEnum
 
 import structlog
 
 from moss.domain import machine
 from moss.domain.budget import Spend
-from moss.domain.events import Ended, Reserved
+from moss.domain.events import Ended, Reserved, Stage
 from moss.domain.ids import RunId
 from moss.domain.machine import Do, Done
 from moss.domain.run import Run
@@ -33,27 +35,48 @@ log = structlog.get_logger()
 Perform = Callable[[Run, Do, Journal], Awaitable[Done]]
 
 
+class Idle(StrEnum):
+    """Why no step was taken."""
+
+    TAKEN = "taken"
+    """another controller has the run"""
+    PAUSED = "paused"
+    ENDED = "ended"
+    CONSENT = "consent"
+    """it waits for a person"""
+    SOAK = "soak"
+    """it waits for its time"""
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """What a tick did, as one sentence. `idle`: no step was taken, and why."""
+
+    says: str
+    idle: Idle | None = None
+
+
 class Controller:
     """Ticks runs. `owner` names this process; `perform` does one step."""
 
     def __init__(self, parts: Parts, perform: Perform, owner: str, *, lease: float = LEASE) -> None:
         self._parts, self._perform, self._owner, self._lease = parts, perform, owner, lease
 
-    async def tick(self, run_id: RunId) -> str:
-        """Takes one step of a run if there is one to take; a sentence about it.
+    async def tick(self, run_id: RunId) -> Tick:
+        """Takes one step of a run if there is one to take.
 
         Raises: StoreError, UserError (no such run).
         """
         return await self.drive(run_id, steps=1)
 
-    async def drive(self, run_id: RunId, steps: int = 10_000) -> str:
-        """Takes steps under one claim until the run waits or ends, at most `steps`; the last sentence.
+    async def drive(self, run_id: RunId, steps: int = 10_000) -> Tick:
+        """Takes steps under one claim until the run waits or ends, at most `steps`; the last one.
 
         Raises: StoreError, UserError (no such run).
         """
         journal = await self._claimed(run_id)
         if journal is None:
-            return f"{_IDLE} {run_id} is another controller's"
+            return Tick(f"{run_id} is another controller's", Idle.TAKEN)
         with structlog.contextvars.bound_contextvars(run=run_id):
             try:
                 async with self._heartbeat(journal):
@@ -76,37 +99,37 @@ class Controller:
             raise
         return Journal(store, self._parts.clock, run, claim)
 
-    async def _steps(self, journal: Journal, steps: int) -> str:
-        said = await self._step(journal)
+    async def _steps(self, journal: Journal, steps: int) -> Tick:
+        last = await self._step(journal)
         for _ in range(steps - 1):
-            if said.startswith(_IDLE):
+            if last.idle is not None:
                 break
             await offload(follow, self._parts.store, journal.run, self._parts.clock.now())
             await journal.refresh()
-            said = await self._step(journal)
-        return said
+            last = await self._step(journal)
+        return last
 
-    async def _step(self, journal: Journal) -> str:
+    async def _step(self, journal: Journal) -> Tick:
         run = journal.run
         do = machine.decide(run, self._parts.clock.now())
         if do is None:
-            return f"{_IDLE} {run.id} {waits_for(run)}"
+            return waiting(run)
         if await self._braked(run):
-            return f"{_IDLE} {run.id} is paused"
+            return Tick(f"{run.id} is paused", Idle.PAUSED)
         if isinstance(do, Ended):
             await journal.record(do)
-            return f"{run.id} ended {do.outcome}: {do.because}"
+            return Tick(f"{run.id} ended {do.outcome}: {do.because}")
         with structlog.contextvars.bound_contextvars(stage=str(do.step.stage), key=do.key):
             return await self._do(journal, do)
 
-    async def _do(self, journal: Journal, do: Do) -> str:
+    async def _do(self, journal: Journal, do: Do) -> Tick:
         if do.reserve != Spend():
             await journal.record(Reserved(key=do.key, amount=do.reserve))
         done = await self._performed(journal, do)
         event = machine.settle(journal.run, do, done, self._parts.clock.now())
         await journal.record(event)
         log.info("step", says=event.says, next=str(event.next.stage) if event.next else event.outcome)
-        return f"{journal.run.id} {do.step.stage}: {event.says}"
+        return Tick(f"{journal.run.id} {do.step.stage}: {event.says}")
 
     async def _performed(self, journal: Journal, do: Do) -> Done:
         began = self._parts.clock.monotonic()
@@ -153,21 +176,13 @@ class Controller:
                 return
 
 
-_IDLE = "idle:"
-
-
-def rests(said: str) -> bool:
-    """Whether a drive's sentence says that the run waits for a person or for its time."""
-    return said.startswith(_IDLE) and " waits for " in said
-
-
-def waits_for(run: Run) -> str:
-    """What a run that has nothing to do waits for, as words after its name."""
+def waiting(run: Run) -> Tick:
+    """What a run that has nothing to do waits for."""
     if run.outcome is not None:
-        return f"ended {run.outcome}"
-    if run.next is not None and run.next.stage.value == "consent":
-        return "waits for consent"
-    return "waits for its soak"
+        return Tick(f"{run.id} ended {run.outcome}", Idle.ENDED)
+    if run.next is not None and run.next.stage is Stage.CONSENT:
+        return Tick(f"{run.id} waits for consent", Idle.CONSENT)
+    return Tick(f"{run.id} waits for its soak", Idle.SOAK)
 
 
 def _known(error: Exception) -> bool:

@@ -14,7 +14,7 @@ import structlog
 
 from moss.domain.ids import RunId
 from moss.engine.aftermath import catch_up, sweep
-from moss.engine.controller import Controller, rests
+from moss.engine.controller import Controller, Idle
 from moss.engine.curator import Curator
 from moss.engine.desk import Desk, Wish
 from moss.engine.journal import load
@@ -99,13 +99,13 @@ class Serve:
 
     async def _drive(self, row: RunRow) -> None:
         try:
-            said = await self.controller.drive(row.id)
+            tick = await self.controller.drive(row.id)
         except MossError as error:
             log.warning("tick failed", run=row.id, error=type(error).__name__, sentence=str(error))
         else:
-            log.debug("tick", run=row.id, said=said)
+            log.debug("tick", run=row.id, said=tick.says)
             self._resting.pop(row.id, None)
-            if rests(said):
+            if tick.idle in (Idle.CONSENT, Idle.SOAK):
                 self._resting[row.id] = (row.seq, self.parts.clock.monotonic() + self.pace.rest)
 
     async def _scan(self) -> None:

@@ -11,7 +11,7 @@ from moss.domain.events import LocateResult, Moved, Outcome, Reserved, Stage, St
 from moss.domain.machine import Do, Done
 from moss.domain.results import Located, Suspect
 from moss.domain.run import Run
-from moss.engine.controller import PAUSED
+from moss.engine.controller import PAUSED, Idle, Tick
 from moss.engine.journal import Journal, append, load
 from moss.errors import ClaimLost, NewerSchema, StoreFull, UserError
 from moss.ports import Claim, Head
@@ -47,7 +47,7 @@ async def test_a_step_is_reserved_before_it_is_performed_and_settled_after(bench
     assert held[0].money_usd == 0.25
     assert after.spent == before + Spend(money_usd=0.01)
     assert after.reserved == {}
-    assert said == "ev-01 locate: a.py:3 : it is"
+    assert said == Tick("ev-01 locate: a.py:3 : it is")
     assert after.next is not None
     assert after.next.stage is Stage.PLAN
 
@@ -68,7 +68,7 @@ async def test_two_controllers_on_one_store_never_both_act(bench: Workbench) -> 
 
     first = asyncio.create_task(bench.controller("one", perform).tick(run))
     await inside.wait()
-    assert await bench.controller("two", perform).tick(run) == "idle: ev-01 is another controller's"
+    assert await bench.controller("two", perform).tick(run) == Tick("ev-01 is another controller's", Idle.TAKEN)
     go_on.set()
     await first
     assert both == 1
@@ -107,7 +107,7 @@ async def test_a_heartbeat_keeps_the_claim_while_a_step_is_long(bench: Workbench
 
     loop = asyncio.get_running_loop()
     bench = bench.with_parts(store=_With(store, renew=renew))
-    assert "locate" in await bench.controller("one", long, lease=0.05).tick(run)
+    assert "locate" in (await bench.controller("one", long, lease=0.05).tick(run)).says
 
 
 async def test_a_lost_heartbeat_stops_the_work_in_the_middle(bench: Workbench) -> None:
@@ -145,14 +145,14 @@ async def test_a_cancelled_controller_leaves_the_step_to_the_next(bench: Workben
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert "locate" in await bench.controller("two").tick(run)
+    assert "locate" in (await bench.controller("two").tick(run)).says
 
 
 async def test_the_brake_holds_everything_but_an_open_swap(bench: Workbench) -> None:
     run = await at_locate(bench)
     bench.desk.pause("alice")
     assert bench.store.fact(PAUSED) == "alice"
-    assert await bench.controller().tick(run) == "idle: ev-01 is paused"
+    assert await bench.controller().tick(run) == Tick("ev-01 is paused", Idle.PAUSED)
     bench.desk.unpause()
     await bench.go(run)
     bench.approve(run)
@@ -188,7 +188,7 @@ async def test_an_unexpected_exception_is_recorded_and_never_swallowed(bench: Wo
     after = bench.run(run)
     assert after.outcome is Outcome.FAILED
     assert type(error).__name__ in after.because
-    assert type(error).__name__ in said
+    assert type(error).__name__ in said.says
     assert after.reserved == {}
     # nobody knows what it cost: all that was reserved is gone
     assert after.spent.money_usd == pytest.approx(0.25)

@@ -1,7 +1,7 @@
 """The loops of `moss serve`: which runs are looked at in a round of ticks."""
 
 from moss.domain.ids import RunId
-from moss.engine.controller import PAUSED, Controller
+from moss.engine.controller import PAUSED, Controller, Tick
 from moss.engine.outbox import Outbox
 from moss.engine.serve import Pace, Serve
 from moss.testing.puppet import Attempt
@@ -15,7 +15,7 @@ class Counted(Controller):
 
     driven = 0
 
-    async def drive(self, run_id: RunId, steps: int = 10_000) -> str:
+    async def drive(self, run_id: RunId, steps: int = 10_000) -> Tick:
         self.driven += 1
         return await super().drive(run_id, steps)
 
