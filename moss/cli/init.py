@@ -4,6 +4,7 @@ Invariants: a moss.toml that is there is never overwritten without --force; what
 no secret is ever written, only where it is found.
 """
 
+import contextlib
 from pathlib import Path
 from typing import Annotated
 
@@ -43,7 +44,8 @@ def init(
     except OSError as error:
         raise UserError(f"cannot be written: {error.strerror}", where=str(file)) from None
     finally:
-        draft.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            draft.unlink(missing_ok=True)
     if session.screen.json:
         session.screen.values(wrote=str(file), name=found.name, module=found.module, port=found.port, notes=found.notes)
         return
