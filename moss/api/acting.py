@@ -11,6 +11,7 @@ from moss.api.caller import Caller, new_token, revoke_token, tokens
 from moss.api.plain import count, plain
 from moss.api.reading import found, nearest
 from moss.domain.batch import BatchState
+from moss.domain.facts import REVOKED
 from moss.domain.ids import BatchId, Fingerprint
 from moss.errors import Absent, Refused, UserError
 
@@ -230,7 +231,7 @@ def approvers(wiring: "Wiring", caller: Caller, ask: asks.Nothing) -> says.Appro
     """Who may say yes, as `moss.toml` and the revocations have it."""
     from moss.domain.consent import fingerprint
 
-    consent, gone = wiring.settings.consent, wiring.store.facts("revoked:")
+    consent, gone = wiring.settings.consent, wiring.store.facts(REVOKED)
     return says.Approvers(
         substrate=wiring.settings.substrate.name,
         needed=consent.needed,
@@ -238,7 +239,7 @@ def approvers(wiring: "Wiring", caller: Caller, ask: asks.Nothing) -> says.Appro
             says.ApproverLine(
                 name=one.name,
                 fingerprint=fingerprint(one.public_key),
-                revoked=one.revoked or f"revoked:{fingerprint(one.public_key)}" in gone,
+                revoked=one.revoked or REVOKED + fingerprint(one.public_key) in gone,
             )
             for one in consent.approvers
         ),
@@ -254,7 +255,7 @@ def revoke(wiring: "Wiring", caller: Caller, ask: asks.Named) -> says.Done:
         raise Absent(f"{ask.name} has no key that counts (approvers: {known})", mend="moss keys list")
     at = wiring.clock.now().isoformat(timespec="seconds")
     for key in keys:
-        wiring.store.set_fact(f"revoked:{key}", f"{caller.name} {at}")
+        wiring.store.set_fact(REVOKED + key, f"{caller.name} {at}")
     return says.Done(says=f"{count(len(keys), 'key')} of {ask.name} no longer counts, from this moment on")
 
 

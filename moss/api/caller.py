@@ -11,12 +11,12 @@ from datetime import datetime
 
 from pydantic import ValidationError
 
+from moss.domain.facts import TOKEN
 from moss.domain.frozen import Frozen, sha256
 from moss.domain.rights import Action, Role, allowed
 from moss.errors import Absent, Forbidden, NotKnown, Refused, StoreBroken
 from moss.ports import Store
 
-FACT = "token:"
 PREFIX = "moss_"
 TOKEN_ROLES = (Role.VIEWER, Role.PROPOSER, Role.OPERATOR, Role.APPROVER)
 """roles that a token may have; the controller is no caller"""
@@ -73,16 +73,16 @@ def new_token(store: Store, name: str, role: Role, at: datetime) -> str:
     """A fresh token, seen here and never again. Raises: Refused when the name is taken."""
     token = PREFIX + secrets.token_urlsafe(32)
     fact = TokenFact(hash=sha256(token.encode()), role=role, made=at)
-    if not store.set_fact(FACT + name, fact.model_dump_json(), expect=None):
+    if not store.set_fact(TOKEN + name, fact.model_dump_json(), expect=None):
         raise Refused(f"there is a token {name} already", mend=f"moss token revoke {name}, then again")
     return token
 
 
 def revoke_token(store: Store, name: str) -> None:
     """Raises: Absent."""
-    if store.fact(FACT + name) is None:
+    if store.fact(TOKEN + name) is None:
         raise Absent(f"there is no token {name}", mend="moss token list")
-    store.set_fact(FACT + name, None)
+    store.set_fact(TOKEN + name, None)
 
 
 def tokens(store: Store) -> tuple[TokenLine, ...]:
@@ -105,9 +105,9 @@ def caller_of(store: Store, token: str | None) -> Caller:
 
 def _facts(store: Store) -> list[tuple[str, TokenFact]]:
     found = []
-    for name, text in store.facts(FACT).items():
+    for name, text in store.facts(TOKEN).items():
         try:
-            found.append((name.removeprefix(FACT), TokenFact.model_validate_json(text)))
+            found.append((name.removeprefix(TOKEN), TokenFact.model_validate_json(text)))
         except ValidationError:
             raise StoreBroken(
                 f"the fact {name} cannot be read",

@@ -12,6 +12,7 @@ from moss.api import asks, says
 from moss.api.around import gateway_runs, live_line, serve_runs
 from moss.api.plain import plain
 from moss.domain.batch import Batch, BatchState
+from moss.domain.facts import PAUSED
 from moss.domain.ids import BatchId, Digest, RunId
 from moss.domain.journal import Entry
 from moss.errors import Absent, MossError
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from moss.domain.run import Run
     from moss.wiring import Wiring
 
-PAUSED = "paused"
 LARGEST_DIFF = 2 << 20
 KNOWN = 1000
 """names that a misspelt one is compared with"""

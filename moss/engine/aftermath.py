@@ -10,6 +10,7 @@ from pathlib import Path
 
 from moss.domain.batch import BatchState
 from moss.domain.events import Outcome
+from moss.domain.facts import announced
 from moss.domain.ids import FailureId, RunId
 from moss.domain.run import Run
 from moss.engine.journal import load
@@ -63,7 +64,7 @@ def unfixed(store: Store, run: Run) -> tuple[FailureId, ...]:
 def catch_up(store: Store, now: datetime) -> None:
     """What a controller that was killed right after an append did not get to."""
     for row in store.runs(active=False, limit=RECENT):
-        if int(store.fact(f"announced:{row.id}") or "0") < row.seq:
+        if int(store.fact(announced(row.id)) or "0") < row.seq:
             follow(store, load(store, row.id), now)
 
 

@@ -5,13 +5,11 @@ What makes one good is `domain.consent`; who is trusted comes from the settings 
 
 from moss.domain.consent import Consent, Terms, Trusted, fingerprint, still_approved
 from moss.domain.consent import refusal as refusal_of
+from moss.domain.facts import REVOKED
 from moss.domain.ids import ApproverName
 from moss.domain.run import Run
 from moss.engine.parts import Parts
 from moss.errors import Refused
-
-REVOKED = "revoked:"
-"""facts of keys that no longer count from the moment they are set, whatever settings a controller began with"""
 
 
 def terms(parts: Parts, run: Run) -> Terms:

@@ -15,6 +15,7 @@ import structlog
 from moss.domain import machine
 from moss.domain.budget import Spend
 from moss.domain.events import Ended, Reserved, Stage
+from moss.domain.facts import PAUSED
 from moss.domain.ids import RunId
 from moss.domain.machine import Do, Done
 from moss.domain.run import Run
@@ -27,8 +28,6 @@ from moss.errors import ClaimLost, MossError, StoreError
 
 LEASE = 6.0
 """seconds a claim holds without a heartbeat: a controller that was killed in mid-swap is followed within ten"""
-PAUSED = "paused"
-"""the fact that `moss pause --all` sets"""
 
 log = structlog.get_logger()
 

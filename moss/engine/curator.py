@@ -18,6 +18,7 @@ from moss.domain.cases import MOST_EXPECTED, failure_case, guard_case, parse_exp
 from moss.domain.detect import Detectors, fingerprint_of, slug
 from moss.domain.events import Stage
 from moss.domain.evidence import Failure, Guard, Turn
+from moss.domain.facts import SESSIONS
 from moss.domain.frozen import digest
 from moss.domain.guards import choose, wanted, went_well, worth_keeping
 from moss.domain.ids import CaseId, Digest, FailureId, Fingerprint
@@ -40,7 +41,6 @@ What it leaves is looked up when its batch is sealed."""
 WANTED_LOOKS = 2000
 LOOKED_AT = "turn "
 """How the place of a turn starts that a detector could not look at."""
-SESSIONS = "evidence:sessions"
 
 
 @dataclass(frozen=True, slots=True)

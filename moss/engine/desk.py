@@ -26,13 +26,13 @@ from moss.domain.events import (
     UndoAsked,
     Version,
 )
+from moss.domain.facts import PAUSED, adopted
 from moss.domain.ids import BatchId, CommitId, Digest, Key, RunId
 from moss.domain.policy import policy_hash
 from moss.domain.run import Run
 from moss.domain.swap import Swap
 from moss.engine import consents
 from moss.engine.aftermath import follow
-from moss.engine.controller import PAUSED
 from moss.engine.journal import AGAIN, append_next, create, load
 from moss.engine.parts import Parts
 from moss.errors import Refused, SeqTaken
@@ -95,7 +95,7 @@ class Desk:
         return Version(commit=commit, image=live.digest, name=live.name, registry=live.registry)
 
     def _adopted(self, image: Image) -> CommitId | None:
-        known = self._store.fact(f"adopted:{image.digest}")
+        known = self._store.fact(adopted(image.digest))
         return CommitId(known) if known else None
 
     def _started(self, run: RunId, batch: Batch, base: Version, wish: Wish) -> Started:

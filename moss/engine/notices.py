@@ -7,6 +7,7 @@ loses a notice nor makes a second one.
 from datetime import datetime, timedelta
 
 from moss.domain.events import Ended, Event, Outcome, Stage, Started, StepDone, SwapResult, read_event
+from moss.domain.facts import announced
 from moss.domain.journal import Entry
 from moss.domain.notice import NoticeKind
 from moss.domain.run import Run
@@ -19,7 +20,7 @@ EXPIRING = timedelta(hours=2)
 
 def announce(store: Store, run: Run, now: datetime) -> None:
     """Enqueues what the run's journal says and was not told yet. Raises: StoreError."""
-    name = f"announced:{run.id}"
+    name = announced(run.id)
     told = before = int(store.fact(name) or "0")
     for entry in store.entries(run.id, told):
         for notice in notices(run, entry):

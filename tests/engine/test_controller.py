@@ -8,10 +8,11 @@ import pytest
 
 from moss.domain.budget import Spend
 from moss.domain.events import LocateResult, Moved, Outcome, Reserved, Stage, StopAsked
+from moss.domain.facts import PAUSED
 from moss.domain.machine import Do, Done
 from moss.domain.results import Located, Suspect
 from moss.domain.run import Run
-from moss.engine.controller import PAUSED, Idle, Tick
+from moss.engine.controller import Idle, Tick
 from moss.engine.journal import Journal, append, load
 from moss.errors import ClaimLost, NewerSchema, StoreFull, UserError
 from moss.ports import Claim, Head

@@ -1,7 +1,8 @@
 """The loops of `moss serve`: which runs are looked at in a round of ticks."""
 
+from moss.domain.facts import PAUSED
 from moss.domain.ids import RunId
-from moss.engine.controller import PAUSED, Controller, Tick
+from moss.engine.controller import Controller, Tick
 from moss.engine.outbox import Outbox
 from moss.engine.serve import Pace, Serve
 from moss.testing.puppet import Attempt

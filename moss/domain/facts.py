@@ -1,0 +1,25 @@
+"""Owns the names of the store's facts: small values beside the journals. Never who may set one, nor what follows.
+
+A name that ends with a colon is a prefix. Invariant: a fact is named in no other place.
+"""
+
+from moss.domain.ids import Digest, RunId
+
+PAUSED = "paused"
+"""set while the brake is on: by whom"""
+REVOKED = "revoked:"
+"""and a key's fingerprint: it no longer counts, from the moment it is set, whatever settings a controller began with"""
+TOKEN = "token:"  # noqa: S105
+"""and a name: the hash and role of a token of the API"""
+SESSIONS = "evidence:sessions"
+"""sessions that scans have met"""
+
+
+def announced(run: RunId) -> str:
+    """The last entry of a run's journal whose notices are in the outbox."""
+    return f"announced:{run}"
+
+
+def adopted(image: Digest) -> str:
+    """The commit of an image that does not name its own."""
+    return f"adopted:{image}"
