@@ -92,11 +92,13 @@ class Watched:
 @dataclass(frozen=True, slots=True)
 class Story:
     """`begin(home)` lays a home out; `play(home, fuse)` goes on where the home is, to the end; `tell(home)` says what
-    came of it, in values that do not depend on when or how often it was started."""
+    came of it, in values that do not depend on when or how often it was started. `harm(home)` is what else a crash
+    did, between the kill and the restart."""
 
     begin: Callable[[Path], None]
     play: Callable[[Path, Fuse], None]
     tell: Callable[[Path], Mapping[str, Any]]
+    harm: Callable[[Path], None] = lambda home: None
 
 
 def attack(
@@ -147,6 +149,7 @@ def _killed_at(story: Story, root: Path, number: int, wanted: Mapping[str, Any])
     first = _in_child(lambda: _played(story, home, number))
     if first.get("signal") != signal.SIGKILL:
         return {"not killed": first}
+    story.harm(home)
     began = time.monotonic()
     second = _in_child(lambda: _played(story, home, None))
     seconds = time.monotonic() - began

@@ -5,6 +5,7 @@
 import asyncio
 import json
 import logging
+import os
 import shutil
 import sys
 import threading
@@ -259,9 +260,17 @@ SINCE = {"no_improvement": "before builder.build", "rolled_back": "before target
 SINCE["restored_from_the_snapshot"] = SINCE["rolled_back"]
 
 
+def tear(home: Path) -> None:
+    """The last write of the store's log was cut: what a power cut may leave."""
+    log = home / "home" / "store.db-wal"
+    if log.exists() and log.stat().st_size > 0:
+        os.truncate(log, log.stat().st_size - 7)
+
+
 def main(name: str, root: Path, only: list[int]) -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    story = Story(begin, player(STORIES[name]), tell)
+    name, _, torn = name.partition("+")
+    story = Story(begin, player(STORIES[name]), tell, harm=tear if torn else lambda home: None)
     _warm(story, root)
     print(json.dumps(crash.attack(story, root, since=SINCE.get(name), only=only)))
 
