@@ -32,7 +32,7 @@ from moss.domain.events import (
 from moss.domain.journal import Entry
 from moss.domain.results import Located
 from moss.domain.run import Run, apply, begin
-from moss.domain.swap import Phase, PhaseResult, Swap
+from moss.domain.swap import HELD, Phase, PhaseResult, Swap
 from moss.domain.trial import Trial
 
 GOOD_ENDS = (Outcome.COMMITTED, Outcome.REVERTED)
@@ -62,17 +62,6 @@ WORDS: dict[Phase, str] = {
     Phase.R_SETTLE: "restored",
     Phase.DOWN_RELEASE: "let go",
     Phase.END: "over",
-}
-HOLDING = frozenset(Phase) - {
-    Phase.PREPARE,
-    Phase.RELEASE,
-    Phase.WATCH,
-    Phase.SETTLE,
-    Phase.UNHOLD,
-    Phase.R_RELEASE,
-    Phase.R_SETTLE,
-    Phase.DOWN_RELEASE,
-    Phase.END,
 }
 
 
@@ -274,7 +263,7 @@ def _swap_step(phase: Phase, event: StepDone, result: PhaseResult, at: datetime)
         ok=result.ok,
         seconds=result.seconds,
         at=at,
-        held=phase in HOLDING,
+        held=phase in HELD,
     )
 
 

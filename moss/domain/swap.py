@@ -43,6 +43,17 @@ class Phase(StrEnum):
     END = "end"
 
 
+_UNHELD = frozenset({
+    Phase.PREPARE, Phase.RELEASE, Phase.WATCH, Phase.SETTLE, Phase.UNHOLD,
+    Phase.R_RELEASE, Phase.R_SETTLE, Phase.DOWN_RELEASE, Phase.END,
+})  # fmt: skip
+"""phases before a hold, that end one, or after it"""
+HELD = frozenset(Phase) - _UNHELD
+"""phases in which users wait"""
+UNDER_HOLD = HELD - {Phase.HOLD, Phase.R_HOLD}
+"""those that rely on a hold that was taken before: no version may answer anybody"""
+
+
 class SwapEnd(StrEnum):
     SWITCHED = "switched"
     """the new version serves and was watched"""

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 
 from moss.domain.ids import Digest
 from moss.domain.run import Run
-from moss.domain.swap import Phase, PhaseResult, Swap
+from moss.domain.swap import UNDER_HOLD, Phase, PhaseResult, Swap
 from moss.engine.consents import refusal
 from moss.engine.offload import offload
 from moss.engine.parts import Parts
@@ -19,11 +19,6 @@ from moss.ports import Place, Probe, Readiness
 
 LOOK = 0.2
 """seconds between two looks at the live agent: an exit is seen within a second"""
-UNDER_HOLD = frozenset(Phase) - {
-    Phase.PREPARE, Phase.HOLD, Phase.R_HOLD, Phase.RELEASE, Phase.WATCH, Phase.SETTLE, Phase.UNHOLD,
-    Phase.R_RELEASE, Phase.R_SETTLE, Phase.DOWN_RELEASE, Phase.END,
-}  # fmt: skip
-"""phases in which users wait and no version may answer them"""
 
 
 class Swapper:

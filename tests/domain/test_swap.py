@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moss.domain.ids import Digest, Key
-from moss.domain.swap import Phase, PhaseResult, Swap, SwapEnd, Turned, next_phase, turn
+from moss.domain.swap import HELD, UNDER_HOLD, Phase, PhaseResult, Swap, SwapEnd, Turned, next_phase, turn
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 OK = PhaseResult(ok=True)
@@ -178,3 +178,9 @@ def test_every_road_ends_and_no_two_versions_are_started_without_a_stop_between(
 def test_a_swap_that_is_over_stays_over(end: SwapEnd | None) -> None:
     over = next_phase(begun(phase=Phase.END, end=end), no())
     assert over == Turned(phase=Phase.END, end=end or SwapEnd.UNTOUCHED)
+
+
+def test_users_wait_from_hold_to_release_on_every_way() -> None:
+    assert {phase for phase in HELD if phase not in UNDER_HOLD} == {Phase.HOLD, Phase.R_HOLD}
+    assert not UNDER_HOLD & {Phase.PREPARE, Phase.RELEASE, Phase.WATCH, Phase.R_RELEASE, Phase.UNHOLD, Phase.END}
+    assert {Phase.STOP, Phase.SNAPSHOT, Phase.CANARY, Phase.R_CANARY, Phase.RS_STATE, Phase.RS_CANARY} < UNDER_HOLD
