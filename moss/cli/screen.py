@@ -19,7 +19,7 @@ COLOURS = {
     "green": r"(?<![\w-])(ok|fixed|strong|CONVERGED|committed|passed|accepted|held)(?![\w-])",
     "yellow": r"(?<![\w-])(warn|weak|adequate|waits|shaky|scripted|consent|undecided|stopping)(?![\w-])",
     "red": r"(?<![\w-])(FAIL|missing|broken|failed|rejected|refused|rolled_back|not fixed|unfit|stale)(?![\w-])",
-    "cyan": r"(moss [a-z]+[^·]*)$",
+    "cyan": r"(?<=^next: ).*$",
 }
 
 

@@ -11,6 +11,7 @@ from moss.cli.log import ending
 from moss.cli.session import Session, at
 
 BAR = 38
+HEAD = 4
 
 
 def watch(context: typer.Context, run: Run) -> int:
@@ -35,12 +36,21 @@ def _live(session: Session, run: str) -> int:
     from rich.text import Text
 
     last: says.LogLines | None = None
-    with Live(console=session.screen.console, auto_refresh=False, vertical_overflow="crop") as screen:
+    with Live(console=session.screen.console, auto_refresh=False, transient=True) as screen:
         for page in follow(session.door, run):
             last = page
             shown = session.door.ask(SHOW, asks.OneRun(run=run))
-            screen.update(Text("\n".join([*screens.show(shown), *trial_bar(shown)])), refresh=True)
+            told = fitted([*screens.show(shown), *trial_bar(shown)], session.screen.console.size.height - 1)
+            screen.update(Text("\n".join(told)), refresh=True)
+    session.screen.lines(screens.show(session.door.ask(SHOW, asks.OneRun(run=run))))
     return ending(last.waits, last.outcome) if last is not None else DONE
+
+
+def fitted(told: list[str], height: int) -> list[str]:
+    """The head and the newest lines, where a screen is too low for all of them."""
+    if len(told) <= height or height < HEAD + 2:
+        return told[: max(height, 1)]
+    return [*told[:HEAD], "  ...", *told[-(height - HEAD - 1) :]]
 
 
 def trial_bar(shown: says.Show) -> list[str]:

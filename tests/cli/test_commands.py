@@ -236,3 +236,40 @@ def test_quiet_leaves_out_what_was_not_asked_for(moss: Moss, waiting: RunId) -> 
     token = moss("token", "new", "x", "--role", "viewer", "--quiet").out
     assert token.startswith("moss_")
     assert token.count("\n") == 1
+
+
+@pytest.mark.parametrize(("length", "height"), [(3, 10), (10, 10), (40, 10), (40, 3), (0, 5), (5, 0)])
+def test_a_low_screen_shows_the_head_and_the_newest_lines(length: int, height: int) -> None:
+    from moss.cli.watch import fitted
+
+    told = [str(number) for number in range(length)]
+    shown = fitted(told, height)
+    assert len(shown) <= max(height, 1)
+    if length > height >= 6:
+        assert shown[:4] == told[:4]
+        assert shown[-1] == told[-1]
+
+
+def test_a_terminal_gets_colours_and_nobody_else(place: Path, waiting: RunId) -> None:
+    import os
+    import pty
+
+    def shown(**more: str) -> bytes:
+        ours, theirs = pty.openpty()
+        env = {**os.environ, "TERM": "xterm", "COLUMNS": "200", **more}
+        subprocess.run([sys.executable, "-m", "moss.cli", "runs"], stdout=theirs, env=env, check=True)
+        os.close(theirs)
+        data = b""
+        try:
+            while piece := os.read(ours, 65536):
+                data += piece
+        except OSError:
+            # the other end is closed: that is how a terminal says it
+            pass
+        os.close(ours)
+        return data
+
+    assert b"\x1b[" in shown()
+    assert b"waits for consent" in shown(NO_COLOR="1")
+    assert b"\x1b[" not in shown(NO_COLOR="1")
+    assert b"\x1b[" not in shown(TERM="dumb")
