@@ -7,6 +7,7 @@ Invariant: what an engine says reaches a person as one sentence; nothing of the 
 import contextlib
 import re
 import secrets
+import socket
 import threading
 import weakref
 from collections.abc import Iterator
@@ -91,6 +92,7 @@ class Engine:
         raise self._down(f"{doing}: {words}") from None
 
     def _connect(self, seconds: float | None) -> "APIClient":
+        self._knock()
         from docker import APIClient
         from docker.errors import DockerException
 
@@ -105,13 +107,21 @@ class Engine:
             weakref.finalize(self, client.close)
             return client
         except DockerException as error:
-            raise self._down(self._absent(str(error))) from None
+            words = plain(error)
+            raise self._down(f"what answers at {self.address} is no Docker Engine that MOSS knows ({words})") from None
 
-    def _absent(self, words: str) -> str:
-        """Why there is no engine, with the mend."""
-        if "Permission denied" in words:
-            return f"this user may not use the engine at {self.address} (mend: join the group `docker`, or run as root)"
-        return f"no Docker Engine answers at {self.address} (mend: start it, or name its socket: boxes.engine)"
+    def _knock(self) -> None:
+        """Whether somebody listens, before the SDK is even loaded: its own words for it help nobody."""
+        try:
+            with socket.socket(socket.AF_UNIX) as peer:
+                peer.settimeout(10)
+                peer.connect(self.address.removeprefix("unix://"))
+        except PermissionError:
+            mend = "join the group `docker`, or run as root"
+            raise self._down(f"this user may not use the engine at {self.address} (mend: {mend})") from None
+        except OSError:
+            mend = "start it, or name its socket: boxes.engine, build.engine"
+            raise self._down(f"no Docker Engine answers at {self.address} (mend: {mend})") from None
 
 
 def home_tag(home: Path) -> str:

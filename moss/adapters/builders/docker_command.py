@@ -22,7 +22,9 @@ LOOK = 0.1
 GRACE = 15.0
 OWN_ERROR = re.compile(rb"^(?:ERROR|error): (.*)$", re.MULTILINE)
 UNREACHABLE = re.compile(r"failed to resolve source metadata for (?:docker\.io/(?:library/)?)?([^\s:]+(?::[^\s:]+)?)")
-NO_SPACE = "no space left on device"
+NO_SPACE, STEP_FAILED = "no space left on device", "did not complete successfully"
+FULL = 16 << 20
+"""Bytes: with less free, a step that failed was not at fault."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,8 @@ class Build:
             raise BuildFailed(because)
         if client.returncode == 0:
             return self.iid.read_text().strip()
+        if self.disk is not None and self._free() < FULL:
+            raise cause(f"ERROR: {NO_SPACE}".encode(), client.returncode)
         with log.open("rb") as said:
             said.seek(start)
             raise cause(said.read(), client.returncode)
@@ -128,6 +132,9 @@ def cause(said: bytes, code: int) -> BuildError | NoSpace:
     errors = [plain(line.decode(errors="replace")) for line in OWN_ERROR.findall(said)]
     words = errors[-1] if errors else f"docker build ended with code {code}"
     low = words.lower()
+    if STEP_FAILED in low:
+        # it quotes the step's own command, whose words decide nothing
+        return BuildFailed(words)
     if NO_SPACE in low:
         return NoSpace("the engine has no space left for a build (mend: docker system df, docker builder prune)")
     if "failed to resolve source metadata" in low or "pull access denied" in low:
