@@ -27,7 +27,7 @@ from moss.engine.places import step_folder
 from moss.engine.readiness import box_fault
 from moss.engine.rubric import rubric_mark
 from moss.engine.substrate_box import LINES_FILE, fresh_state, substrate_box
-from moss.errors import BoxLost, GatewayError, ModelError, MossError, Then, policy_of
+from moss.errors import BoxLost, GatewayError, ModelDown, MossError, Then, policy_of
 from moss.ports import (
     Box,
     BoxRole,
@@ -82,13 +82,11 @@ class TrialRun:
     async def run(self, asked: Asked) -> Trial:
         """The trial, valid or not. Idempotent by key: what an attempt before left is dropped first.
 
-        Raises: StoreError (nothing can be kept), and what is a defect of MOSS.
+        Raises: StoreError (nothing can be kept), what the policy table does not call invalid, a defect of MOSS.
         """
         began = self._parts.clock.monotonic()
         try:
             trial = await self._valid(asked)
-        except (BoxLost, GatewayError, ModelError) as error:
-            trial = await self._invalid(asked, error)
         except MossError as error:
             if policy_of(error).then is not Then.INVALID:
                 raise
@@ -126,7 +124,7 @@ class TrialRun:
         await offload(self._parts.boxes.stop, box, 0.0)
         usage = await offload(gateway.close, asked.key)
         if usage.faults:
-            raise ModelError(f"{usage.faults} model requests failed on the upstream's side")
+            raise ModelDown(f"{usage.faults} model requests failed on the upstream's side")
         graded = await self._graded(asked, state, seen)
         return await self._judged(asked, seen, graded, usage)
 
