@@ -34,21 +34,33 @@ def announce(store: Store, run: Run, now: datetime) -> None:
 
 def notices(run: Run, entry: Entry) -> list[Notice]:
     """What one entry is worth telling."""
-    kinds = _kinds(read_event(entry.event))
-    body = {"substrate": run.started.substrate, "run": run.id, "batch": run.started.batch, "seq": entry.seq}
-    says = entry.event.get("says") or entry.event.get("because") or ""
-    lost = _lost(run, entry)
-    return [
-        Notice(f"{run.id}/{entry.seq}/{kind}", kind, entry.at, run.id, {**body, "says": says, "lost": lost})
-        for kind in kinds
-    ]
+    event = read_event(entry.event)
+    body: dict[str, object] = {
+        "substrate": run.started.substrate,
+        "run": run.id,
+        "batch": run.started.batch,
+        "seq": entry.seq,
+        "says": _says(event),
+        "lost": list(_lost(run, event)),
+    }
+    return [Notice(f"{run.id}/{entry.seq}/{kind}", kind, entry.at, run.id, body) for kind in _kinds(event)]
 
 
-def _lost(run: Run, entry: Entry) -> list[str]:
-    """Messages that are gone with the state: of the whole swap, where the entry ends it."""
-    phase = (entry.event.get("result") or {}).get("phase") or {}
-    ended = entry.event.get("outcome") is not None and run.swap is not None
-    return list((run.swap.lost if ended and run.swap else phase.get("lost")) or ())
+def _says(event: Event) -> str:
+    match event:
+        case StepDone():
+            return event.says
+        case Ended():
+            return event.because
+        case _:
+            return ""
+
+
+def _lost(run: Run, event: Event) -> tuple[str, ...]:
+    """Messages that are gone with the state: of the whole swap, where the event ends it."""
+    if isinstance(event, StepDone | Ended) and event.outcome is not None and run.swap is not None:
+        return run.swap.lost
+    return event.result.phase.lost if isinstance(event, StepDone) and isinstance(event.result, SwapResult) else ()
 
 
 def _kinds(event: Event) -> list[NoticeKind]:

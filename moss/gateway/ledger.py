@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from typing import Literal
 
 from moss.domain.ids import Key, RunId
 from moss.errors import StoreError, StoreFull, TokenRefused
@@ -299,8 +300,7 @@ class Ledger:
         requests, expires = current
         return (requests == 0 or key == LIVE_KEY) and (expires is None or expires > now.timestamp())
 
-    def _taken(self, table: str, key: Key) -> tuple[int, int]:
-        assert table in ("spent", "holds")
+    def _taken(self, table: Literal["spent", "holds"], key: Key) -> tuple[int, int]:
         row = self._do(
             f"SELECT coalesce(sum(sent + said), 0), coalesce(sum(nano), 0) FROM {table} WHERE key = ?",  # noqa: S608
             (key,),
