@@ -9,6 +9,7 @@ import os
 import secrets
 import shutil
 import socket
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -104,7 +105,8 @@ class Wiring:
             case config.DockerBoxes() as settings:
                 from moss.adapters.boxes.docker import DockerBoxes
 
-                return DockerBoxes(self.home, settings, self.settings.gateway.port, spare)
+                trees = self._tree if isinstance(self.settings.build, config.CheckoutBuild) else None
+                return DockerBoxes(self.home, settings, self.settings.gateway.port, spare, trees)
 
     def _tree(self, digest: Digest) -> Path:
         from moss.adapters.builders.checkout import image_tree
@@ -192,7 +194,9 @@ class Wiring:
         from moss.adapters.coders.scripted import ScriptedCoder
 
         calls = self.env.get("MOSS_SCRIPTED_CALLS")
-        return ScriptedCoder(self.settings.path(role.script), Path(calls) if calls else None)
+        # as the box knows it: in a container, this process's own interpreter is not there
+        python = "python3" if isinstance(self.settings.boxes, config.DockerBoxes) else sys.executable
+        return ScriptedCoder(self.settings.path(role.script), Path(calls) if calls else None, python)
 
     @cached_property
     def judges(self) -> tuple[Judge, ...]:

@@ -8,7 +8,7 @@ removals; how a box ended is judged once, from the engine, the keeper and this s
 import contextlib
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from moss import config
@@ -28,7 +28,7 @@ from moss.adapters.boxes.docker_slots import SlotGone, Slots
 from moss.adapters.boxes.places import free_bytes
 from moss.adapters.boxes.process_folder import locked, safe_name
 from moss.dockerd import Conflict, Engine, Gone, home_tag
-from moss.domain.ids import Key, RunId
+from moss.domain.ids import Digest, Key, RunId
 from moss.domain.launch import fill_all
 from moss.errors import BoxLost, BoxRefused, NoSpace
 from moss.files import read_beneath, remove_tree
@@ -41,16 +41,23 @@ class DockerBoxes:
     """Boxes below `home/boxes`. `gateway_port`: where the gateway answers, on this host and in a box."""
 
     def __init__(
-        self, home: Path, settings: config.DockerBoxes, gateway_port: int, spare_bytes: int = 0, proven: bool = False
+        self,
+        home: Path,
+        settings: config.DockerBoxes,
+        gateway_port: int,
+        spare_bytes: int = 0,
+        trees: Callable[[Digest], Path] | None = None,
+        proven: bool = False,
     ) -> None:
-        """`proven`: without the self-test; for the self-test itself."""
+        """`trees`: where images stand that are plain trees, not the engine's. `proven`: without the self-test; for
+        the self-test itself."""
         home = home.resolve()
         self._home, self._spare_bytes, self._proven = home / "boxes", spare_bytes, proven
         self._tag = home_tag(home)
         self._engine = Engine(settings.engine, BoxRefused)
         door = home / "gateway" / "door"
         self._slots = Slots(self._engine, self._home / ".slots", door, self._tag, settings.image, gateway_port)
-        images = Images(self._engine, settings)
+        images = Images(self._engine, settings, trees)
         self._making = Making(self._slots, images, self._tag)
 
         def look() -> Isolation:

@@ -17,19 +17,22 @@ SLACK = 64 << 20
 KEEPER_CAPABILITIES = ("KILL", "SYS_PTRACE", "DAC_OVERRIDE")
 """Over processes and files of its own slot: to end a box of another user, to measure its places, to reach sockets."""
 KEEPER_IDLE = 300.0
+TREE = "/moss/image"
+"""Where an image that is a plain tree is inside, read-only."""
 Config = dict[str, Any]
 """The engine's own form: it goes to the engine and nowhere else."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImageFacts:
-    """What an image says of itself, as far as a box minds."""
+    """What an image says of itself, as far as a box minds. `tree`: a folder of this host that stands in for one."""
 
     id: str
     workdir: str
     user: str
     volumes: tuple[str, ...]
     env: Mapping[str, str]
+    tree: Path | None = None
 
 
 def place(name: MountName) -> str:

@@ -7,10 +7,12 @@ import io
 import os
 import tarfile
 import threading
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from moss import config
-from moss.adapters.boxes.docker_config import ImageFacts
+from moss.adapters.boxes.docker_config import TREE, ImageFacts
 from moss.dockerd import Engine, Gone
 from moss.domain.ids import Digest
 from moss.errors import BoxRefused
@@ -20,15 +22,20 @@ NOBODY_SPECIAL = "10001:10001"
 
 
 class Images:
-    """Images by digest; None is the one for boxes that need none of the substrate."""
+    """Images by digest; None is the one for boxes that need none of the substrate. `trees` finds images that are
+    plain trees: they run on that one."""
 
-    def __init__(self, engine: Engine, settings: config.DockerBoxes) -> None:
-        self._engine, self._settings = engine, settings
+    def __init__(
+        self, engine: Engine, settings: config.DockerBoxes, trees: Callable[[Digest], Path] | None = None
+    ) -> None:
+        self._engine, self._settings, self._trees = engine, settings, trees
         self._users: dict[str, str] = {}
         self._lock = threading.Lock()
 
     def facts(self, digest: Digest | None) -> ImageFacts:
         """Raises: BoxRefused when it is gone."""
+        if digest is not None and self._trees is not None:
+            return replace(self.facts(None), workdir=TREE, tree=self._trees(digest))
         name = digest or self._settings.image
         try:
             with self._engine.saying(f"the image {name} cannot be looked at"):

@@ -109,6 +109,8 @@ class Making:
             "moss.dev/boot": told.boot,
         }
         binds = [f"{path}:{place(name)}:{'ro' if name is MountName.IN else 'rw'}" for name, path in told.places.items()]
+        if image.tree is not None:
+            binds.append(f"{image.tree}:{docker_config.TREE}:ro")
         return docker_config.box_config(
             spec, image, slot, user, binds, labels, fill_all(spec.argv, words), env, fill(spec.workdir, words)
         )

@@ -239,3 +239,27 @@ def test_what_cannot_be_launched_is_refused_in_one_sentence(
 
 def name(home: DockerHome, box: Box) -> str:
     return f"moss-{home.tag}-{box.id}"
+
+
+def test_an_image_that_is_a_plain_tree_is_there_read_only(home: DockerHome, tmp_path: Path) -> None:
+    """So a live agent that is a process can have its trials in containers."""
+    tree = tmp_path / "tree"
+    tree.mkdir(mode=0o755)
+    (tree / "which").write_text("this one")
+    digest = Digest(sha256(b"a tree"))
+
+    def trees(asked: Digest) -> Path:
+        if asked != digest:
+            raise BoxRefused("gone")
+        return tree
+
+    boxes = DockerBoxes(home.path, config.DockerBoxes(), 8790, trees=trees)
+    look = "import os\nprint(open('which').read(), os.getcwd())\nopen('which', 'w')"
+    box = boxes.launch(spec(look, image=Image(digest, "clerk:1", None), workdir="{image}"))
+    assert ended(boxes, box).code == 1
+    assert boxes.output(box) == b"this one /moss/image\n"
+    assert b"Read-only file system" in boxes.errors(box)
+    boxes.remove(box.key)
+    with pytest.raises(BoxRefused):
+        boxes.launch(spec(look, image=Image(Digest(sha256(b"another")), "clerk:2", None)))
+    assert boxes.list() == []
