@@ -69,16 +69,18 @@ def _configure(file: TextIO, told: Told | None) -> None:
 
 
 def without_secrets(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
-    """Every value bounded, one line's worth of it clean."""
-    return {key: _clean(value) for key, value in event.items()}
+    """Every value bounded, one line's worth of it clean; of a traceback the end, where the error stands."""
+    return {key: _clean(value, end=key == "exception") for key, value in event.items()}
 
 
-def _clean(value: object) -> object:
+def _clean(value: object, end: bool) -> object:
     if isinstance(value, bool | int | float) or value is None:
         return value
-    text = str(value)[: 4 * VALUE_LIMIT]
+    # Looked at more widely than shown: a secret that the bound cuts through is one all the same.
+    text = str(value)[-4 * VALUE_LIMIT :] if end else str(value)[: 4 * VALUE_LIMIT]
     secret = bytearray(len(text))
     for span in spans(text):
         secret[span.start : span.end] = b"\1" * (span.end - span.start)
     shown = "".join("\0" if hidden else letter for letter, hidden in zip(text, secret, strict=True))
-    return _HIDDEN.sub("[secret]", shown)[:VALUE_LIMIT]
+    clean = _HIDDEN.sub("[secret]", shown)
+    return clean[-VALUE_LIMIT:] if end else clean[:VALUE_LIMIT]

@@ -1,12 +1,11 @@
-"""Owns the form of the gateway's own log: a JSON object a line, values cut. Never a key, a body or a token."""
+"""Owns the form of the gateway's own log: a JSON object a line, cut and clean as moss.log is. Never a body."""
 
 import logging
 
 import structlog
 from aiohttp.http_exceptions import HttpProcessingError
-from structlog.typing import EventDict, WrappedLogger
 
-VALUE_LIMIT = 1000
+from moss.logs import without_secrets
 
 http_log = logging.getLogger("moss.gateway.http")
 """What the HTTP server has to say of requests. Those it cannot parse are left out: their errors quote them."""
@@ -18,12 +17,8 @@ def log_as_lines() -> None:
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            _cut,
             structlog.processors.format_exc_info,
+            without_secrets,
             structlog.processors.JSONRenderer(),
         ]
     )
-
-
-def _cut(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
-    return {key: value[:VALUE_LIMIT] if isinstance(value, str) else value for key, value in event.items()}
