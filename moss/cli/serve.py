@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -20,6 +21,12 @@ from moss.cli import DONE, INTERRUPTED
 from moss.cli.session import Session, at
 from moss.daemon import lock
 from moss.errors import Refused, UserError
+
+if TYPE_CHECKING:
+    from structlog.typing import EventDict
+
+    from moss.cli.shift import Shift
+    from moss.logs import Told
 
 
 def serve(context: typer.Context) -> int:
@@ -41,7 +48,7 @@ def serve(context: typer.Context) -> int:
     return INTERRUPTED if got == signal.SIGINT else DONE
 
 
-async def _until_signal(shift: "Shift") -> int:  # type: ignore[name-defined]  # noqa: F821
+async def _until_signal(shift: "Shift") -> int:
     """Runs the shift; the signal that ended it. A second one ends the process at once."""
     got: list[int] = []
 
@@ -88,10 +95,10 @@ def _listening(host: str, port: int) -> socket.socket:
     return listening
 
 
-def _printed(session: Session):  # type: ignore[no-untyped-def]
+def _printed(session: Session) -> "Told":
     from datetime import UTC, datetime
 
-    def printed(event: dict[str, object]) -> None:
+    def printed(event: "EventDict") -> None:
         """One sentence a step; a warning with what it is about."""
         said = event.get("says") or event.get("sentence")
         if said and event.get("event") != "tick":

@@ -6,7 +6,7 @@ Invariant: settings that cannot be read never end a serve: it goes on with those
 import asyncio
 import contextlib
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from random import random
 from typing import TYPE_CHECKING
 
@@ -101,7 +101,7 @@ def loops_of(wiring: "Wiring") -> "Serve":
     return Serve(wiring.parts, wiring.controller, wiring.curator, wiring.desk, outbox, keep_alive)
 
 
-def api_server(wiring: "Callable[[], Wiring]") -> "uvicorn.Server":  # type: ignore[name-defined]  # noqa: F821
+def api_server(wiring: "Callable[[], Wiring]") -> "uvicorn.Server":
     """The API as uvicorn runs it: our signals stay ours, its access log is off (tokens and names are in there)."""
     import uvicorn
 
