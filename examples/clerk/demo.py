@@ -30,6 +30,7 @@ from moss.domain.depth import Depth
 from moss.domain.events import Outcome, Stage, read_event
 from moss.domain.ids import Fingerprint, RunId
 from moss.domain.run import Run, apply, begin
+from moss.engine.controller import Idle
 from moss.engine.desk import Wish
 from moss.engine.journal import load
 from moss.errors import MossError, UserError
@@ -40,6 +41,8 @@ from moss.settings import load as load_settings
 APPROVER = "demo"
 STORIES = (("refund-twice", "coder-refund.json"), ("lost-order", "coder-lost-order.json"))
 WANTED = {"ev-01": Outcome.COMMITTED, "ev-02": Outcome.ROLLED_BACK}
+TAKEN_PAUSE = 0.2
+"""seconds between two looks whether a killed demo's claim on the run has run out"""
 OLD_TURNS = 24
 """turns that a steady customer's conversation has before the second swap: its candidate dies on long ones"""
 
@@ -60,6 +63,7 @@ class Sums:
     lost: int = 0
     longest_wait: float = 0.0
     acknowledged: list[str] = field(default_factory=list)
+    troubles: list[str] = field(default_factory=list)
 
     def add(self, tally: traffic.Tally) -> None:
         self.sent += tally.sent
@@ -69,6 +73,7 @@ class Sums:
         self.lost += tally.lost
         self.longest_wait = max(self.longest_wait, tally.longest_wait)
         self.acknowledged += tally.acknowledged
+        self.troubles += tally.troubles
 
 
 class Demo:
@@ -187,6 +192,9 @@ class Demo:
                     say(text)
             if run is None:
                 raise UserError(f"run {run_id} has no journal")
+            if tick.idle is Idle.TAKEN:
+                await asyncio.sleep(TAKEN_PAUSE)
+                continue
             if tick.idle is not None or run.outcome is not None:
                 return run
             if run.next is not None and run.next.stage is Stage.PREFLIGHT:
@@ -223,8 +231,11 @@ class Demo:
         return run
 
     async def _driven(self, run_id: RunId) -> Run:
-        await self.wired.controller.drive(run_id)
-        return load(self.wired.store, run_id)
+        while True:
+            tick = await self.wired.controller.drive(run_id)
+            if tick.idle is not Idle.TAKEN:
+                return load(self.wired.store, run_id)
+            await asyncio.sleep(TAKEN_PAUSE)
 
     def _warm(self) -> None:
         """The steady customers' conversations get long enough for the second story."""
@@ -252,10 +263,13 @@ class Demo:
             and broken is None
         )
         say("Look around: moss --home .demo status · moss show ev-01 · moss log ev-02 · moss rollback")
+        for trouble in self.sums.troubles[:5]:
+            say(f"  not as it should be: {trouble}")
         last = {
             "demo": "ok" if ok else "failed",
             "runs": {name: str(run.outcome) for name, run in runs.items()},
             "refused": self.sums.refused,
+            "failed": self.sums.failed,
             "lost": self.sums.lost + len(missing),
             "sent": self.sums.sent,
             "longest_wait": self.sums.longest_wait,

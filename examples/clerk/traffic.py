@@ -51,6 +51,10 @@ STEADY = (
 )
 
 
+AGAIN = (0.1, 0.4)
+"""seconds before a message is sent again that the agent died under"""
+
+
 @dataclass
 class Outcome:
     """What became of one message. `status` None: it was lost (no answer came)."""
@@ -157,8 +161,11 @@ class Steady:
             message = f"{self._name}-{customer}-{number}"
             words = STEADY[number % len(STEADY)].format(id=message)
             outcome = send(self._host, self._port, f"{self._name}-{customer}", words)
-            if outcome.status == 502:
-                # An answer that says the agent died under it: any client sends such a message again.
+            for pause in AGAIN:
+                if outcome.status != 502:
+                    break
+                # An answer that says the agent died under it: any client sends such a message again, a little later.
+                time.sleep(pause)
                 outcome = send(self._host, self._port, f"{self._name}-{customer}", words)
                 with self._lock:
                     self._tally.again += 1
