@@ -83,6 +83,9 @@ class DockerBoxes:
 
     def launch(self, spec: BoxSpec) -> Box:
         folder = self._folder(spec.key)
+        if not self._proven:
+            # before the lock: the self-test launches boxes too, and keys share locks
+            self._proof.demand()
         with locked(self._home, spec.key):
             container = self._container(folder)
             state = container.state()
@@ -247,8 +250,6 @@ class DockerBoxes:
             raise NoSpace(f"{self._home}: less than {self._spare_bytes} bytes are free for a box")
         if spec.runtime is not None:
             raise BoxRefused(f"boxes of the runtime {spec.runtime!r} are not proven to be closed yet")
-        if not self._proven:
-            self._proof.demand()
 
     def _drop(self, folder: Folder, container: Container) -> None:
         """Nothing of the box is left."""

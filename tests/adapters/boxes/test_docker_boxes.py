@@ -263,3 +263,14 @@ def test_an_image_that_is_a_plain_tree_is_there_read_only(home: DockerHome, tmp_
     with pytest.raises(BoxRefused):
         boxes.launch(spec(look, image=Image(Digest(sha256(b"another")), "clerk:2", None)))
     assert boxes.list() == []
+
+
+def test_the_first_launch_of_a_home_may_have_any_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The self-test launches boxes inside of a launch; all keys share one lock here."""
+    monkeypatch.setattr("moss.adapters.boxes.process_folder.STRIPES", 1)
+    fresh = DockerHome(tmp_path)
+    boxes = DockerBoxes(tmp_path, config.DockerBoxes(), 8790)
+    try:
+        assert ended(boxes, boxes.launch(spec("pass"))).code == 0
+    finally:
+        fresh.clean()
