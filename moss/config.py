@@ -245,6 +245,11 @@ class GatewaySettings(Frozen):
     on_divergence: OnDivergence = OnDivergence.LIVE
     prices: Path | None = Field(None, description="TOML of what models cost; its rows go before the built-in ones")
 
+    @property
+    def upstream_names(self) -> tuple[str, ...]:
+        """What a box may use that is granted all of them."""
+        return tuple(upstream.name for upstream in self.upstreams)
+
 
 class RoleSettings(Frozen):
     """Which program and model works in a role; `default` covers the rest."""

@@ -179,7 +179,7 @@ class Wiring:
         """The gateway's URL and the live agent's own token. Raises: GatewayDown."""
         from moss.ports import BoxRole
 
-        upstreams = tuple(upstream.name for upstream in self.settings.gateway.upstreams)
+        upstreams = self.settings.gateway.upstream_names
         grant = Grant(LIVE_KEY, RunId("live"), "live", GatewayMode.RECORD, upstreams, seconds=None)
         return self.gateway.url(BoxRole.TRIAL), self.gateway.open(grant)
 
@@ -268,7 +268,7 @@ class Wiring:
         from moss.engine.trials import Trials
 
         parts = self.parts
-        upstreams = tuple(upstream.name for upstream in self.settings.gateway.upstreams)
+        upstreams = self.settings.gateway.upstream_names
         runner = CodingRunner(self.boxes, self.gateway, self.store, self.clock, self.redactor.clean, upstreams)
         performer = Performer(
             parts,

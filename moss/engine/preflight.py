@@ -68,7 +68,7 @@ class Preflight:
         return f"on a copy of the state {fault}" if fault is not None else None, ready
 
     def _grant(self, run: Run, do: Do) -> Grant:
-        upstreams = tuple(upstream.name for upstream in self._parts.settings.gateway.upstreams)
+        upstreams = self._parts.settings.gateway.upstream_names
         return Grant(key=do.key, run=run.id, stage="preflight", mode=GatewayMode.LIVE, upstreams=upstreams)
 
     async def _canary(self, box: Box, place: Place) -> str | None:

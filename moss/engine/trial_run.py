@@ -12,7 +12,6 @@ from pathlib import Path
 
 import orjson
 
-from moss.config import Upstream
 from moss.domain.case import Case, FileOnVolume, Grader, Keypoint, Rubric
 from moss.domain.checks import mark, trial_passes
 from moss.domain.detect import Detectors
@@ -116,7 +115,7 @@ class TrialRun:
         folder = step_folder(settings.home, asked.run, asked.key)
         await offload(self._parts.boxes.remove, asked.key)
         state = await offload(fresh_state, settings, asked.case.world.seed, folder / "state")
-        token = await offload(gateway.open, _grant(asked, settings.gateway.upstreams))
+        token = await offload(gateway.open, _grant(asked, settings.gateway.upstream_names))
         url = await offload(gateway.url, BoxRole.TRIAL)
         spec = substrate_box(settings, BoxRole.TRIAL, asked.image, asked.key, asked.run, state, url, token)
         box = await offload(self._parts.boxes.launch, spec)
@@ -252,14 +251,14 @@ def changed_lines_ran(changed: Mapping[str, Sequence[int]], told: bytes | None) 
     return any(line in lines for path, lines in ran.items() for line in changed.get(path, ()))
 
 
-def _grant(asked: Asked, upstreams: Sequence[Upstream]) -> Grant:
+def _grant(asked: Asked, upstreams: tuple[str, ...]) -> Grant:
     world = asked.case.world
     return Grant(
         key=asked.key,
         run=asked.run,
         stage=asked.stage,
         mode=GatewayMode.REPLAY if world.recording else GatewayMode.SCRIPT if world.script else GatewayMode.LIVE,
-        upstreams=tuple(upstream.name for upstream in upstreams),
+        upstreams=upstreams,
         recording=world.recording,
         script=world.script,
         on_divergence=world.on_divergence,

@@ -240,7 +240,7 @@ class Workbench:
 
 def performer_of(parts: Parts, look: float = 0.0) -> Performer:
     """The engine's performer over any parts, without pauses between two looks."""
-    upstreams = tuple(upstream.name for upstream in parts.settings.gateway.upstreams)
+    upstreams = parts.settings.gateway.upstream_names
     runner = CodingRunner(parts.boxes, parts.gateway, parts.store, parts.clock, parts.redact, upstreams)
     detectors = Detectors(parts.settings.evidence.builtin, parts.settings.evidence.rules)
     return Performer(
