@@ -43,7 +43,7 @@ class Build:
     def argv(self) -> list[str]:
         settings = self.settings
         words = ["docker", "build", "--progress=plain", f"--iidfile={self.iid}", f"--file={self.dockerfile}"]
-        words += ["--network=default" if settings.network else "--network=none", "--provenance=false"]
+        words += ["--network=default" if settings.network else "--network=none"]
         words += [f"--target={settings.target}"] if settings.target else []
         words += [f"--label={name}={value}" for name, value in sorted(self.labels.items())]
         words += [f"--build-arg={name}={value}" for name, value in sorted(settings.arguments.items())]
@@ -58,6 +58,7 @@ class Build:
             "DOCKER_CONFIG": str(self.client),
             "DOCKER_HOST": self.engine,
             "DOCKER_BUILDKIT": "1",
+            # not by a flag: the client of Docker 20.10 knows none
             "BUILDX_NO_DEFAULT_ATTESTATIONS": "1",
             "LANG": "C.UTF-8",
         }

@@ -28,7 +28,7 @@ def build(**more: object) -> Build:
 def test_the_command_is_words_without_a_network() -> None:
     assert build(target="agent", arguments={"A": "; rm -rf /"}).argv() == [
         "docker", "build", "--progress=plain", "--iidfile=/i", "--file=/t/Dockerfile", "--network=none",
-        "--provenance=false", "--target=agent", "--label=a=$(id)", "--label=b=2", "--build-arg=A=; rm -rf /",
+        "--target=agent", "--label=a=$(id)", "--label=b=2", "--build-arg=A=; rm -rf /",
         "--secret=id=token,src=/s/token", "--", "/t",
     ]  # fmt: skip
     assert "--network=default" in build(network=True).argv()
