@@ -169,3 +169,38 @@ def test_a_run_is_driven_in_the_foreground_and_rolled_back_without_serve(moss: S
     assert "released" in moss("run", "ev-01")
     assert "reverted" in moss("rollback", "--because", "odd")
     assert moss("run", "ev-01") == ""
+
+
+def test_an_agent_that_owns_its_port_is_moved_once_and_back(moss: Shell) -> None:
+    shop = moss.shop
+    env = {"PATH": os.environ["PATH"], "CLERK_MODEL_URL": "http://127.0.0.1:9/v1", "CLERK_MODEL_KEY": "x"}
+    argv = [sys.executable, "-B", "-m", "clerk", "--port", str(shop.port), "--state", str(shop.state)]
+    agent = subprocess.Popen(argv, cwd=shop.source, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        until(lambda: _answers(shop.port))
+        tools = shop.source / "clerk" / "tools.py"
+        text = tools.read_text()
+        tools.write_text(text + "# not committed\n")
+        assert "clerk/tools.py" in moss("adopt", "--yes", code=1)
+        tools.write_text(text)
+        assert f"process {agent.pid} owns port {shop.port}: the move stops it once" in moss("adopt", code=2)
+        assert agent.poll() is None
+        assert "under MOSS" in moss("adopt", "--yes")
+        assert agent.wait(10) is not None
+        assert json.loads(moss("status", "--json"))["live"]["running"]
+        assert _answers(shop.port)
+        back = json.loads(moss("adopt", "--undo", "--json"))["pid"]
+        until(lambda: _answers(shop.port))
+        os.kill(back, signal.SIGTERM)
+        assert "there is nothing to undo" in moss("adopt", "--undo", code=1)
+    finally:
+        if agent.poll() is None:
+            agent.kill()
+        agent.wait(10)
+
+
+def _answers(port: int) -> bool:
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/health").status_code == 200
+    except httpx.HTTPError:
+        return False
