@@ -84,7 +84,7 @@ class Images:
             except Gone:
                 text = ""
             finally:
-                api.remove_container(made["Id"], force=True)
+                api.remove_container(made["Id"], force=True, v=True)
         rows = [line.split(":") for line in text.splitlines()]
         return {row[0]: (row[2], row[3]) for row in rows if len(row) >= 4 and row[2].isdigit() and row[3].isdigit()}
 

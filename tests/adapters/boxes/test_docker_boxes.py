@@ -198,9 +198,12 @@ def test_the_image_names_its_user_where_it_may_and_its_volumes_are_bounded(
         "import os\nopen('/data/x', 'w').close()\nspace = os.statvfs('/data')\n"
         "print(os.getuid(), space.f_blocks * space.f_frsize, os.environ['HOME'], os.environ['COLOUR'])"
     )
+    before = volumes(home)
     box = boxes.launch(spec(look, image=image, limits=Limits(disk_bytes=8 << 20)))
     assert ended(boxes, box).code == 0, boxes.errors(box)
     assert boxes.output(box).split() == [b"4711", str(8 << 20).encode(), b"/srv", b"red"]
+    boxes.remove(box.key)
+    assert volumes(home) <= before, "its volume was left behind"
 
 
 def test_the_whole_self_test_holds_here(boxes: DockerBoxes) -> None:
@@ -235,6 +238,10 @@ def test_what_cannot_be_launched_is_refused_in_one_sentence(
     with pytest.raises(NoSpace):
         full.launch(spec("pass"))
     assert boxes.list() == []
+
+
+def volumes(home: DockerHome) -> set[str]:
+    return {volume["Name"] for volume in home.engine.api.volumes()["Volumes"] or ()}
 
 
 def name(home: DockerHome, box: Box) -> str:
