@@ -60,6 +60,7 @@ def test_help_imports_nothing_heavy() -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_status_imports_no_client_and_no_engine(place: Path) -> None:
     program = (
         "import sys; from moss.cli import main; main(['status']);"
@@ -250,6 +251,7 @@ def test_a_low_screen_shows_the_head_and_the_newest_lines(length: int, height: i
         assert shown[-1] == told[-1]
 
 
+@pytest.mark.slow
 def test_a_terminal_gets_colours_and_nobody_else(place: Path, waiting: RunId) -> None:
     import os
     import pty
