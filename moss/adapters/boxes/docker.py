@@ -14,7 +14,7 @@ from pathlib import Path
 from moss import config
 from moss.adapters.boxes import docker_config
 from moss.adapters.boxes.bounds_probe import BOUNDS, DISK, prove
-from moss.adapters.boxes.docker_container import Container, State
+from moss.adapters.boxes.docker_container import Container, State, boxes_of
 from moss.adapters.boxes.docker_exec import KILLED, Command
 from moss.adapters.boxes.docker_folder import Ended, Folder, Launched
 from moss.adapters.boxes.docker_images import Images
@@ -163,11 +163,12 @@ class DockerBoxes:
             self._drop(folder, self._container(folder))
 
     def list(self, run: RunId | None = None) -> Sequence[Box]:
-        boxes = []
+        """Folders are the truth; a container whose folder somebody removed is still found, so that it is reaped."""
+        found = {box.id: box for box in boxes_of(self._engine, self._tag)}
         for path in sorted(self._home.glob("[!.]*")):
             with contextlib.suppress(BoxLost):
-                boxes.append(Folder(path).box())
-        return [box for box in boxes if run is None or box.run == run]
+                found[path.name] = Folder(path).box()
+        return [found[id] for id in sorted(found) if run is None or found[id].run == run]
 
     def close(self) -> None:
         """Removes the slots that this home holds ready. Boxes that run in them are lost."""

@@ -9,14 +9,19 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from moss.adapters.boxes.docker_folder import Folder
-from moss.adapters.boxes.docker_slots import SLOT
-from moss.dockerd import Conflict, Engine, Gone, plain
+from moss.adapters.boxes.docker_slots import HOME, SLOT
+from moss.dockerd import Conflict, Engine, Gone, labels_filter, plain
+from moss.domain.ids import Key, RunId
 from moss.errors import BoxRefused
+from moss.ports import Box, BoxRole
 
+ROLE, KEY, RUN = "moss.dev/role", "moss.dev/key", "moss.dev/run"
+BOX, BOOT = "moss.dev/box", "moss.dev/boot"
+"""Labels of a box beside its home and slot."""
 REMOVE_SECONDS = 60.0
 NOT_THERE, NO_PROGRAM = 127, 126
 Feed = Callable[[bytes, Folder], None]
@@ -143,6 +148,16 @@ class Container:
             except Conflict:
                 # somebody else removes it already
                 time.sleep(0.01)
+
+
+def boxes_of(engine: Engine, tag: str) -> list[Box]:
+    """The boxes of a home, as the labels of its containers tell them."""
+    with engine.saying("boxes cannot be listed"):
+        rows = engine.api.containers(all=True, filters=labels_filter({HOME: tag}))
+    told = [(row["Labels"], datetime.fromtimestamp(row["Created"], UTC)) for row in rows if BOX in row["Labels"]]
+    return [
+        Box(Key(said[KEY]), RunId(said[RUN]), BoxRole(said[ROLE]), said[BOX], said[BOOT], made) for said, made in told
+    ]
 
 
 def _feed(stream: Any, data: bytes, folder: Folder, ready: threading.Event) -> None:

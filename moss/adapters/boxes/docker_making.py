@@ -11,7 +11,7 @@ from pathlib import Path
 
 from moss.adapters.boxes import docker_config
 from moss.adapters.boxes.docker_config import ImageFacts, place
-from moss.adapters.boxes.docker_container import Container
+from moss.adapters.boxes.docker_container import BOOT, BOX, KEY, ROLE, RUN, Container
 from moss.adapters.boxes.docker_folder import Ended, Folder, Launched
 from moss.adapters.boxes.docker_images import Images, give
 from moss.adapters.boxes.docker_keeper import BOX_PORT, size
@@ -22,7 +22,6 @@ from moss.errors import BoxRefused
 from moss.files import remove_tree
 from moss.ports import BoxSpec, ExitReason, MountName
 
-ROLE, KEY, RUN = "moss.dev/role", "moss.dev/key", "moss.dev/run"
 BEFORE_START = 30.0
 """Seconds that a box has beyond its own until its start is known."""
 
@@ -105,8 +104,8 @@ class Making:
             RUN: spec.run,
             ROLE: spec.role.value,
             SLOT: slot,
-            "moss.dev/box": folder.path.name,
-            "moss.dev/boot": told.boot,
+            BOX: folder.path.name,
+            BOOT: told.boot,
         }
         binds = [f"{path}:{place(name)}:{'ro' if name is MountName.IN else 'rw'}" for name, path in told.places.items()]
         if image.tree is not None:

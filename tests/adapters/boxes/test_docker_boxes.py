@@ -1,6 +1,7 @@
 """Container boxes on a real engine: the way to the gateway, lost boxes, killed launches, slots, self-test, refusals."""
 
 import json
+import shutil
 import subprocess
 import sys
 import threading
@@ -153,6 +154,18 @@ def test_a_box_whose_stdin_never_came_whole_is_lost(boxes: DockerBoxes, home: Do
     (home.path / "boxes" / box.id / "feeding").touch()
     with pytest.raises(BoxLost, match="stdin"):
         boxes.wait(box, SECONDS)
+
+
+def test_a_box_whose_folder_somebody_removed_is_still_found_and_reaped(boxes: DockerBoxes, home: DockerHome) -> None:
+    box = boxes.launch(spec(SLEEP))
+    up(boxes, box)
+    shutil.rmtree(home.path / "boxes" / box.id)
+    assert [(found.key, found.run, found.role) for found in boxes.list(RUN)] == [(box.key, RUN, BoxRole.TRIAL)]
+    with pytest.raises(BoxLost):
+        boxes.wait(box, 0.0)
+    boxes.remove(box.key)
+    assert name(home, box) not in home.containers()
+    assert boxes.list() == []
 
 
 def test_slots_are_used_again_and_clean(boxes: DockerBoxes, home: DockerHome) -> None:
