@@ -7,7 +7,7 @@ no error leaves a phase: what goes wrong is its result, and the machine takes th
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from moss.domain.ids import Digest
+from moss.domain.ids import Digest, Key
 from moss.domain.run import Run
 from moss.domain.swap import UNDER_HOLD, Phase, PhaseResult, Swap
 from moss.engine.consents import refusal
@@ -27,6 +27,7 @@ class Swapper:
     def __init__(self, parts: Parts, *, look: float = LOOK) -> None:
         self._parts, self._look = parts, look
         self._target = parts.target
+        self._held: set[Key] = set()
         self._phases: dict[Phase, Callable[[Run, Swap], Awaitable[PhaseResult]]] = {
             Phase.PREPARE: self._prepare,
             Phase.HOLD: self._hold,
@@ -82,17 +83,18 @@ class Swapper:
         return PhaseResult(ok=True)
 
     async def _still_held(self, swap: Swap) -> None:
-        """A hold that ran out (the controller was away) is taken again before the swap goes on under it.
+        """A hold that ran out, or that another controller took, is taken again before the swap goes on under it.
 
         A restore goes on without one: that a proxy does not answer must not cost the state.
         """
         if swap.held_at is None or swap.phase not in UNDER_HOLD:
             return
         since = (self._parts.clock.now() - swap.held_at).total_seconds()
-        if 0 <= since < self._deadline:
+        if swap.key in self._held and 0 <= since < self._deadline:
             return
         try:
             await offload(self._target.hold, swap.key, self._parts.settings.live.grace_seconds, self._deadline)
+            self._held.add(swap.key)
         except MossError:
             if swap.phase is Phase.STOP:
                 raise
@@ -107,6 +109,7 @@ class Swapper:
     async def _hold(self, run: Run, swap: Swap) -> PhaseResult:
         grace = self._parts.settings.live.grace_seconds
         held = await offload(self._target.hold, swap.key, grace, self._deadline)
+        self._held.add(swap.key)
         because = "" if held.complete else f"turns in flight did not end within {grace:g} s"
         return PhaseResult(ok=held.complete, because=because, drained=held.drained)
 

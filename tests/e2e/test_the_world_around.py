@@ -140,7 +140,8 @@ def test_a_hold_whose_controller_is_gone_lets_go_by_itself_and_the_swap_goes_on_
     scene.rewire(swap__hold_deadline_seconds=1)
     candidate = scene.candidate(edits(mischief.GOOD))
     run = scene.drive_to(scene.approved(candidate).id, Phase.STOP)
-    assert scene.hold.status().held == run.swap.key if run.swap else None
+    assert run.swap is not None
+    assert scene.hold.status().held == run.swap.key
     wait_until(lambda: scene.hold.status().held is None, 5)
     scene.rewire()
     with scene.customers() as steady:
@@ -199,7 +200,7 @@ def _at(scene: Scene, run: str, phase: Phase) -> bool:
 
 
 def test_a_start_that_takes_longer_than_a_trial_may_passes_preflight(scene: Scene) -> None:
-    scene.rewire(trials__seconds=1)
+    scene.rewire(trials__seconds=1, live__start_seconds=15)
     candidate = scene.candidate(edits(mischief.ready_after(3), SEEN))
     run = scene.approved(candidate)
     with scene.customers(CUSTOMERS) as steady:
