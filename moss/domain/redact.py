@@ -174,6 +174,9 @@ class Redactor:
             return False
         if MARK in word and not any(map(str.isspace, word)):
             return True
+        return self._made_here(word) or all(map(self._made_here, _pieces(word)))
+
+    def _made_here(self, word: str) -> bool:
         mark, check = _form(len(word))
         body, tail = word[: len(word) - check], word[len(word) - check :]
         return word.startswith(mark) and tail == self._check(body, tail)
@@ -243,6 +246,11 @@ def _cut(data: bytes, chunks: Sequence[Chunk]) -> tuple[Chunk, ...]:
         chunk.model_copy(update={"data": data[start:end]})
         for chunk, start, end in zip(chunks, starts, ends, strict=True)
     )
+
+
+def _pieces(word: str) -> list[str]:
+    """A word cut before each short mark: a secret that was found in parts has a placeholder for each."""
+    return [piece for piece in re.split(f"(?={SHORT_MARK})", word) if piece]
 
 
 def _form(size: int) -> tuple[str, int]:

@@ -6,6 +6,7 @@ output again from the start and comes to the same end.
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -97,10 +98,13 @@ class Said:
         return object_in(self.text)
 
 
+FENCED = re.compile(r"^```[a-z]*[ \t]*\n(.*?)^```[ \t]*$", re.MULTILINE | re.DOTALL)
+"""A block between two lines of three backticks; backticks within a line of it are its own."""
+
+
 def object_in(text: str) -> Mapping[str, object] | None:
     """The one JSON object that `text` is, or that its last fenced block holds; None when there is none."""
-    fenced = text.rsplit("```", 2)
-    candidates = [text] if len(fenced) < 3 else [text, fenced[1].removeprefix("json")]
+    candidates = [text, *FENCED.findall(text)[-1:]]
     for candidate in candidates:
         try:
             value = json.loads(candidate)

@@ -4,7 +4,7 @@ import json
 from datetime import timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from moss.domain.evidence import Chunk, Exchange, ToolCall, Turn
@@ -242,6 +242,7 @@ CRUMBS = ["password=", "@", " ", "=", "REDACTED", "RDX", "\\"]
 ODD = st.lists(st.sampled_from([*(text for text, _ in SECRETS.values()), *CRUMBS]))
 
 
+@example(["password=", "postgres://app:tiger42x@db/shop"])
 @given(ODD)
 def test_secrets_in_any_company_leave_nothing_behind(parts: list[str]) -> None:
     clean, _ = REDACTOR.redact(" ".join(parts))

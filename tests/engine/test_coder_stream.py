@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from moss.engine.coder_stream import Line, Lines, Said, object_in, shown
@@ -54,6 +54,7 @@ def test_object_in_never_raises(text: str) -> None:
     assert object_in(text) is None or isinstance(object_in(text), dict)
 
 
+@example({"```": 0})
 @given(st.dictionaries(st.text(), st.integers()))
 def test_every_object_is_found_again_in_its_fence(value: dict[str, int]) -> None:
     assert object_in(f"text\n```json\n{json.dumps(value)}\n```\n") == value
