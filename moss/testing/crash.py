@@ -35,6 +35,9 @@ TURNS = ("send",)
 NOTIFIER = ("send",)
 
 
+WORKERS = max(2, os.cpu_count() or 2)
+
+
 class Fuse:
     """Counts moments; ends the process at moment number `at` (1 is the first). `moments` are their names."""
 
@@ -102,7 +105,7 @@ class Story:
 
 
 def attack(
-    story: Story, root: Path, *, workers: int = 2, since: str | None = None, only: Sequence[int] = ()
+    story: Story, root: Path, *, workers: int = WORKERS, since: str | None = None, only: Sequence[int] = ()
 ) -> dict[str, Any]:
     """Plays `story` with a kill at every moment; what happened: `moments`, `tried`, `wrong` (moment -> why), the
     plain `end`, the `slowest` restart in seconds.
