@@ -6,11 +6,11 @@
     ├── Refused              a rule said no; nothing was changed                           exit 1
     │   ├── Forbidden        the caller's role may not do it
     │   └── NotKnown         the caller's token is none of this home's
-    ├── Waiting              a person is needed                                            exit 3
     ├── StoreError           StoreFull · StoreReadOnly · StoreBroken · NewerSchema
     │   ├── ClaimLost        another controller holds the run
     │   └── SeqTaken         another writer appended first
     ├── BoxError             BoxLost (gone, not failed) · BoxRefused (launch impossible)
+    ├── GraderBroken         a grader gave no verdict                                      the trial is invalid
     ├── GatewayError         GatewayDown · TokenRefused
     ├── ModelError           ModelDown (5xx, no answer) · ModelLimited (429) · ModelKeyDead (401, 403)
     ├── CoderError           CoderHung · CoderRefused · CoderEmpty · CoderInvalid · CoderBudget · CoderFailed
@@ -58,10 +58,6 @@ class NotKnown(Refused):
     """The caller showed no token, or one that is none of this home's."""
 
 
-class Waiting(MossError):
-    """Nothing to do until a person acts."""
-
-
 class StoreError(MossError):
     """The store could not do it; nothing was half done."""
 
@@ -100,6 +96,10 @@ class BoxLost(BoxError):
 
 class BoxRefused(BoxError):
     """The box cannot be launched: no such image, no right, a capability that failed its probe."""
+
+
+class GraderBroken(MossError):
+    """A grader program ended with none of its exit codes: it says nothing of the candidate."""
 
 
 class GatewayError(MossError):
@@ -232,6 +232,7 @@ POLICY: dict[type[MossError], Policy] = {
     ClaimLost: Policy(Cause.STORE, 0, False, Then.DROP_CLAIM),
     SeqTaken: Policy(Cause.STORE, 0, False, Then.DROP_CLAIM),
     BoxLost: Policy(Cause.INFRASTRUCTURE, 2, False, Then.INVALID),
+    GraderBroken: Policy(Cause.OPERATOR, 2, False, Then.INVALID),
     BoxRefused: Policy(Cause.INFRASTRUCTURE, 0, False, Then.ASK_OPERATOR),
     GatewayError: Policy(Cause.INFRASTRUCTURE, 0, False, Then.INVALID),
     GatewayDown: Policy(Cause.INFRASTRUCTURE, 3, False, Then.INVALID),

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from moss import config
-from moss.config import ExecTurn, HttpTurn, OpenAiTurn, RoleSettings, Secret, Settings, Upstream
+from moss.config import ExecTurn, HttpTurn, JurorSettings, OpenAiTurn, RoleSettings, Secret, Settings, Upstream
 from moss.domain.detect import Detectors
 from moss.domain.ids import CommitId, Digest, Key, RunId
 from moss.domain.redact import Redactor
@@ -202,11 +202,7 @@ class Wiring:
     def judges(self) -> tuple[Judge, ...]:
         from moss.adapters.judges.scripted import ScriptedJudge
 
-        return tuple(
-            ScriptedJudge(juror.name, self.settings.path(juror.script))
-            for juror in self.settings.jurors
-            if juror.script is not None
-        )
+        return tuple(ScriptedJudge(one.name, self.settings.path(script_of(one))) for one in self.settings.jurors)
 
     @cached_property
     def notifiers(self) -> tuple[Notifier, ...]:
@@ -314,6 +310,14 @@ class Wiring:
         image = self.image_of(commit)
         self.process_target.install(image)
         return image
+
+
+def script_of(juror: JurorSettings) -> Path:
+    """Raises: UserError for a juror that this version cannot ask."""
+    if juror.kind != "scripted" or juror.script is None:
+        where = f"moss.toml jurors `{juror.name}`"
+        raise UserError("only scripted jurors with a `script` work in this version", where=where, mend="take it out")
+    return juror.script
 
 
 def owner_name() -> str:

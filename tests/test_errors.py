@@ -7,7 +7,7 @@ import pytest
 from moss import errors
 from moss.errors import POLICY, Cause, MossError, Policy, Then, policy_of
 
-CALLERS = (errors.Refused, errors.Forbidden, errors.NotKnown, errors.Waiting, errors.NotifyError)
+CALLERS = (errors.Refused, errors.Forbidden, errors.NotKnown, errors.NotifyError)
 """raised to whoever asked, never by a step: these need no policy"""
 
 
@@ -41,7 +41,8 @@ def test_only_what_a_candidate_did_counts_against_it() -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", [errors.BoxLost, errors.GatewayError, errors.GatewayDown, errors.ModelError, errors.ModelDown]
+    "kind",
+    [errors.BoxLost, errors.GraderBroken, errors.GatewayError, errors.GatewayDown, errors.ModelError, errors.ModelDown],
 )
 def test_what_moss_own_side_did_makes_a_trial_invalid(kind: type[MossError]) -> None:
     assert policy_of(kind("x")).then is Then.INVALID

@@ -26,7 +26,6 @@ S = TypeVar("S", bound=Frozen)
 
 LOOK = 0.2
 LOOK_FAR = 1.0
-LARGEST_ANSWER = 32 << 20
 BASE = "/api/v1"
 
 

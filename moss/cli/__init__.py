@@ -5,6 +5,7 @@ person (MOSS_DEBUG=1 shows it), and the exit code says how it ended: 0 done, 1 r
 3 waits for a person, 130 interrupted with nothing lost.
 """
 
+import gc
 import os
 import sys
 from typing import Any
@@ -17,6 +18,8 @@ _FLAGS = ("--json", "--quiet")
 
 def main(argv: list[str] | None = None) -> int:
     """Runs one command; its exit code."""
+    # A short command makes many objects and hardly any garbage: looking for some takes a tenth of its time.
+    gc.set_threshold(20_000, 20, 20)
     words = list(sys.argv[1:] if argv is None else argv)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):

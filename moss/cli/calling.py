@@ -9,7 +9,7 @@ from typing import Any
 import typer
 
 from moss.api.plain import plain
-from moss.cli import DONE, FAILED, WAITING, WRONG_USE
+from moss.cli import DONE, FAILED, WRONG_USE
 from moss.cli.session import Session
 from moss.cli.table import Command
 
@@ -31,10 +31,10 @@ def call(name: str, command: Command, given: dict[str, Any], words: list[str]) -
 
 def told(error: Exception) -> tuple[str, str | None, int]:
     """Sentence, mend and exit code of an error."""
-    from moss.errors import MossError, UserError, Waiting
+    from moss.errors import MossError, UserError
 
     if isinstance(error, MossError):
-        code = WRONG_USE if isinstance(error, UserError) else WAITING if isinstance(error, Waiting) else FAILED
+        code = WRONG_USE if isinstance(error, UserError) else FAILED
         mend = getattr(error, "mend", None)
         return plain(error, SENTENCE), f"mend: {plain(mend, SENTENCE)}" if _is_deed(mend) else _shown(mend), code
     if hasattr(error, "format_message"):

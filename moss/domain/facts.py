@@ -3,7 +3,7 @@
 A name that ends with a colon is a prefix. Invariant: a fact is named in no other place.
 """
 
-from moss.domain.ids import Digest, RunId
+from moss.domain.ids import RunId
 
 PAUSED = "paused"
 """set while the brake is on: by whom"""
@@ -18,8 +18,3 @@ SESSIONS = "evidence:sessions"
 def announced(run: RunId) -> str:
     """The last entry of a run's journal whose notices are in the outbox."""
     return f"announced:{run}"
-
-
-def adopted(image: Digest) -> str:
-    """The commit of an image that does not name its own."""
-    return f"adopted:{image}"

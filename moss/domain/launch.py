@@ -34,9 +34,7 @@ def fill_all(words: Iterable[str], values: Mapping[str, str]) -> tuple[str, ...]
     return tuple(fill(word, values) for word in words)
 
 
-def launch(
-    argv: tuple[str, ...], env: Mapping[str, str], extra: Mapping[str, str], gateway: str, token: str
-) -> Launch:
+def launch(argv: tuple[str, ...], env: Mapping[str, str], extra: Mapping[str, str], gateway: str, token: str) -> Launch:
     """The start of one substrate process. `extra` wins over `env`; nothing of this process's environment is added."""
     values = {"gateway": gateway, "token": token}
     merged = {**env, **extra}

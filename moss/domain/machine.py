@@ -379,6 +379,7 @@ def _after_soak(run: Run, step: Step, result: SoakLook) -> _Turn:
     assert run.swap is not None
     if result.bad is not None:
         back = run.swap.model_copy(update={"phase": Phase.R_HOLD, "end": None, "because": result.bad})
+        # Far from the rounds of the swap itself, so that the way back has keys of its own.
         return _Turn(_on(step, Stage.SWAP, round=100 + step.round), says=f"taken back: {result.bad}", swap=back)
     if result.over:
         return _Turn(outcome=Outcome.COMMITTED, says=f"soak over: {result.turns} turns, {result.recurred} recurred")

@@ -22,6 +22,7 @@ from moss.domain.run import Run
 from moss.engine.aftermath import follow
 from moss.engine.faults import step_failed
 from moss.engine.journal import Journal, load
+from moss.engine.notices import is_news
 from moss.engine.offload import offload
 from moss.engine.parts import Parts
 from moss.errors import ClaimLost, MossError, StoreError
@@ -49,10 +50,11 @@ class Idle(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """What a tick did, as one sentence. `idle`: no step was taken, and why."""
+    """What a tick did, as one sentence. `idle`: no step was taken, and why. `news`: others want to be told now."""
 
     says: str
     idle: Idle | None = None
+    news: bool = False
 
 
 class Controller:
@@ -100,10 +102,11 @@ class Controller:
 
     async def _steps(self, journal: Journal, steps: int) -> Tick:
         last = await self._step(journal)
-        for _ in range(steps - 1):
+        for taken in range(1, steps):
             if last.idle is not None:
                 break
-            await offload(follow, self._parts.store, journal.run, self._parts.clock.now())
+            if taken == 1 or last.news:
+                await offload(follow, self._parts.store, journal.run, self._parts.clock.now())
             await journal.refresh()
             last = await self._step(journal)
         return last
@@ -128,7 +131,7 @@ class Controller:
         event = machine.settle(journal.run, do, done, self._parts.clock.now())
         await journal.record(event)
         log.info("step", says=event.says, next=str(event.next.stage) if event.next else event.outcome)
-        return Tick(f"{journal.run.id} {do.step.stage}: {event.says}")
+        return Tick(f"{journal.run.id} {do.step.stage}: {event.says}", news=is_news(event))
 
     async def _performed(self, journal: Journal, do: Do) -> Done:
         began = self._parts.clock.monotonic()

@@ -26,8 +26,8 @@ from moss.domain.events import (
     UndoAsked,
     Version,
 )
-from moss.domain.facts import PAUSED, adopted
-from moss.domain.ids import BatchId, CommitId, Digest, Key, RunId
+from moss.domain.facts import PAUSED
+from moss.domain.ids import BatchId, Digest, Key, RunId
 from moss.domain.policy import policy_hash
 from moss.domain.run import Run
 from moss.domain.swap import Swap
@@ -36,7 +36,7 @@ from moss.engine.aftermath import follow
 from moss.engine.journal import AGAIN, append_next, create, load
 from moss.engine.parts import Parts
 from moss.errors import Refused, SeqTaken
-from moss.ports import Claim, Image
+from moss.ports import Claim
 
 MIND_STAGES = (Stage.LOCATE, Stage.PLAN, Stage.PLAN_REVIEW, Stage.IMPLEMENT, Stage.CODE_REVIEW)
 REWINDABLE = (Stage.BASELINE, *MIND_STAGES, Stage.BUILD, Stage.CHECK, Stage.TRIAL, Stage.EVALUATE)
@@ -89,14 +89,10 @@ class Desk:
     def base(self) -> Version:
         """The live version, as far as MOSS knows its commit. Raises: Refused when it does not."""
         live = self._parts.target.current().image
-        commit = live.commit or self._adopted(live)
+        commit = live.commit
         if commit is None:
             raise Refused(f"the live agent runs {live.name}; no commit is known for it", mend="moss adopt --commit REF")
         return Version(commit=commit, image=live.digest, name=live.name, registry=live.registry)
-
-    def _adopted(self, image: Image) -> CommitId | None:
-        known = self._store.fact(adopted(image.digest))
-        return CommitId(known) if known else None
 
     def _started(self, run: RunId, batch: Batch, base: Version, wish: Wish) -> Started:
         settings = self._parts.settings

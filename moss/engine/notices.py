@@ -32,6 +32,11 @@ def announce(store: Store, run: Run, now: datetime) -> None:
         store.enqueue(expiring)
 
 
+def is_news(event: Event) -> bool:
+    """Whether anything of it is told to the outside."""
+    return bool(_kinds(event))
+
+
 def notices(run: Run, entry: Entry) -> list[Notice]:
     """What one entry is worth telling."""
     event = read_event(entry.event)

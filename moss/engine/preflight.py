@@ -39,8 +39,8 @@ class Preflight:
         began = parts.clock.monotonic()
         try:
             because, ready = await self._tried(run, do)
-            usage = await offload(parts.gateway.close, do.key)
         finally:
+            usage = await offload(parts.gateway.close, do.key)
             await self._clean(run, do)
         seconds = (ready or parts.clock.monotonic()) - began
         spent = Spend(money_usd=usage.money_usd, tokens=usage.tokens_in + usage.tokens_out)

@@ -26,7 +26,7 @@ from moss.engine.places import step_folder
 from moss.engine.readiness import box_fault
 from moss.engine.rubric import rubric_mark
 from moss.engine.substrate_box import LINES_FILE, fresh_state, substrate_box
-from moss.errors import BoxLost, GatewayError, ModelDown, MossError, Then, policy_of
+from moss.errors import BoxLost, GatewayError, GraderBroken, ModelDown, MossError, Then, policy_of
 from moss.ports import (
     Box,
     BoxRole,
@@ -196,7 +196,7 @@ class TrialRun:
             ended = await offload(boxes.wait, box, 65.0)
             if ended is None or ended.code not in (0, 1, 10, 11):
                 said = (await offload(boxes.errors, box)).decode("utf-8", "replace")[-300:]
-                raise BoxLost(f"grader {grader.name} broke: exit {ended.code if ended else 'none'}: {said}")
+                raise GraderBroken(f"grader {grader.name} broke: exit {ended.code if ended else 'none'}: {said}")
             return ended.code
         finally:
             await offload(boxes.remove, key)

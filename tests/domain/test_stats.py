@@ -118,9 +118,7 @@ def _permutations(stratum: Stratum) -> list[int]:
     """The candidate's passes in every way to choose which of the trials are its own."""
     outcomes = [True] * (stratum.candidate_passed + stratum.live_passed)
     outcomes += [False] * (stratum.candidate_trials + stratum.live_trials - len(outcomes))
-    chosen = [
-        mask for mask in product((False, True), repeat=len(outcomes)) if sum(mask) == stratum.candidate_trials
-    ]
+    chosen = [mask for mask in product((False, True), repeat=len(outcomes)) if sum(mask) == stratum.candidate_trials]
     return [sum(o for o, mine in zip(outcomes, mask, strict=True) if mine) for mask in chosen]
 
 

@@ -313,3 +313,20 @@ async def test_a_drive_takes_the_claim_once_and_sees_a_stop_that_comes_in_betwee
     assert bench.run(run).iterations[-1].plan is not None
     assert bench.run(run).iterations[-1].plan_review is None
     assert bench.store.claim(run, "another", 10.0) is not None
+
+
+async def test_what_is_news_is_told_while_the_drive_goes_on(bench: Workbench) -> None:
+    run = bench.attempts(FIX).start()
+    await bench.controller().drive(run)
+    bench.approve(run)
+    whole = bench.performer()
+    told: dict[str, set[str]] = {}
+
+    async def perform(run: Run, do: Do, journal: Journal) -> Done:
+        phase = str(run.swap.phase) if run.swap else ""
+        told[phase] = {one.notice.kind for one in bench.store.due(bench.clock.now(), limit=100)}
+        return await whole(run, do, journal)
+
+    await bench.controller(perform=perform).drive(run)
+    assert "released" not in told["release"]
+    assert "released" in told["watch"]

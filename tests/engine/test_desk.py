@@ -11,7 +11,7 @@ from moss.domain.batch import BatchState
 from moss.domain.budget import Budget
 from moss.domain.depth import Depth
 from moss.domain.events import Outcome, Stage
-from moss.domain.ids import ApproverName, BatchId, CommitId, Digest, RunId
+from moss.domain.ids import ApproverName, BatchId, Digest, RunId
 from moss.engine.desk import Wish
 from moss.engine.journal import append_next
 from moss.errors import Refused, SeqTaken, UserError
@@ -87,8 +87,6 @@ def test_an_agent_without_a_known_commit_is_not_started_on(small: Workbench) -> 
     unknown = type(image)(image.digest, image.name, None)
     small.target._running.image = unknown  # type: ignore[union-attr]
     refused(small, lambda: small.start(), "no commit is known for it")
-    small.store.set_fact(f"adopted:{small.base}", "e" * 40)
-    assert small.run(small.start()).started.base.commit == CommitId("e" * 40)
 
 
 # ------------------------------------------------------------------ stop, resume, rewind, reject

@@ -189,7 +189,14 @@ def environment(home: SupervisorHome, given: Mapping[str, str]) -> dict[str, str
     """What the agent gets: what the settings give, and the least a program needs (the same as in a trial's box).
     Nothing of this process's own."""
     path = f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin"
-    return {"PATH": path, "LANG": "C.UTF-8", "HOME": str(home.tmp), "TMPDIR": str(home.tmp), **given}
+    return {
+        "PATH": path,
+        "LANG": "C.UTF-8",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "HOME": str(home.tmp),
+        "TMPDIR": str(home.tmp),
+        **given,
+    }
 
 
 def _named(home: SupervisorHome) -> str:
