@@ -1,0 +1,47 @@
+"""What is skipped says what is missing and how to get it; `MOSS_REQUIRE` turns such a skip into a failure."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+CONFTEST = """
+import tests.conftest as real
+from tests.conftest import pytest_runtest_setup as pytest_runtest_setup
+real.PRESENT["docker"] = lambda: "no engine answers (get it: install Docker)"
+"""
+TEST = """
+import pytest
+
+@pytest.mark.needs("docker")
+def test_in_a_container():
+    raise AssertionError("it ran without an engine")
+
+def test_everywhere():
+    assert True
+"""
+
+
+@pytest.mark.parametrize(
+    ("required", "code", "last"),
+    [
+        ("", 0, "1 passed, 1 skipped"),
+        ("kubernetes", 0, "1 passed, 1 skipped"),
+        ("docker,kubernetes", 1, "1 passed, 1 error"),
+    ],
+)
+def test_a_skip_names_what_is_missing_and_is_a_failure_where_it_is_required(
+    tmp_path: Path, required: str, code: int, last: str
+) -> None:
+    (tmp_path / "conftest.py").write_text(CONFTEST)
+    (tmp_path / "test_needs.py").write_text(TEST)
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = needs: needs something\n")
+    env = {**os.environ, "MOSS_REQUIRE": required, "PYTHONPATH": str(ROOT)}
+    words = [sys.executable, "-m", "pytest", "-q", "-rsE", "-p", "no:cacheprovider", str(tmp_path)]
+    said = subprocess.run(words, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60)
+    assert said.returncode == code, said.stdout + said.stderr
+    assert "needs docker: no engine answers (get it: install Docker)" in said.stdout
+    assert said.stdout.splitlines()[-1].startswith(last)
