@@ -159,7 +159,7 @@ class Minds:
             return ImplementResult(commit=None, summary=answer.summary, breaches=breaches)
         try:
             commit = await offload(source.commit, patch, f"moss {do.key}: {answer.summary[:200]}", do.key)
-            whole: Patch = await offload(source.patch_between, base, commit)
+            whole = patch if start == base else await offload(source.patch_between, base, commit)
         except Refused as error:
             return ImplementResult(commit=None, summary=answer.summary, breaches=(str(error),))
         # Checked against the base as well: two harmless rounds may add up to a breach.

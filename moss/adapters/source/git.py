@@ -118,7 +118,7 @@ class GitSource:
                 raise Refused(f"the patch does not apply to {base[:12]}: {applied.err[-500:]}")
             tree = own.word("write-tree")
         # a cut or doctored text may apply, too: what was looked at is what is kept
-        own_tree = self._folder(tree) or EMPTY
+        own_tree = (self._folder(tree) if self._prefix else tree) or EMPTY
         if changes(*self._raw(self._tree(base), own_tree)) != patch.files:
             raise Refused(f"the patch does not do to {base[:12]} what its list of files says")
         if not patch.files:
