@@ -78,6 +78,8 @@ def decide(run: Run, now: datetime) -> Do | Ended | None:
         return Ended(outcome=Outcome.EXPIRED, because="nobody said yes in time") if over else None
     if step.stage is Stage.SOAK and not soak_due(run, now):
         return None
+    if (limit := run.budget.seconds) is not None and run.spent.seconds >= limit and at_safe_point(run):
+        return Ended(outcome=Outcome.OUT_OF_BUDGET, because=f"seconds: {run.spent.seconds:.0f} of {limit:g} are spent")
     key = step.key(run.id)
     reserve = Spend() if key in run.reserved else run.started.reserve.get(step.stage, Spend())
     if lack := run.budget.lacks(run.held_back, reserve):

@@ -85,6 +85,8 @@ class Play:
     results: dict[tuple[Stage, int, int], Result] = field(default_factory=dict)
     phases: dict[Phase, PhaseResult] = field(default_factory=dict)
     votes: dict[int, tuple[JurorVote, ...]] = field(default_factory=dict)
+    takes: float = 0.0
+    """seconds that each step costs"""
     wave: Callable[[Trial], Trial] = lambda trial: trial
     events: list[tuple[Event, datetime]] = field(default_factory=list)
     now: datetime = T0
@@ -111,7 +113,7 @@ class Play:
         if do.reserve != Spend():
             run = self.record(run, Reserved(key=do.key, amount=do.reserve))
         run, result = self.perform(run, do)
-        return self.record(run, settle(run, do, Done(result, spent=do.reserve), self.now))
+        return self.record(run, settle(run, do, Done(result, spent=do.reserve + Spend(seconds=self.takes)), self.now))
 
     def all(self, event: Started | None = None) -> Run:
         return self.on(self.begin(event or started()))

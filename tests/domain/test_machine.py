@@ -493,3 +493,10 @@ def test_a_rejection_ends_the_run() -> None:
     run = play.record(play.all(), Ended(outcome=Outcome.REJECTED, because="bob: no"))
     assert decide(run, play.now) is None
     assert run.spent != Spend()
+
+
+def test_wall_time_is_a_budget_too() -> None:
+    play = Play(fixes={2: CASES}, takes=10.0)
+    run = play.all(started(budget=Budget(seconds=45.0)))
+    assert (run.outcome, run.because) == (Outcome.OUT_OF_BUDGET, "seconds: 50 of 45 are spent")
+    assert Play(fixes=GOOD, takes=10.0).all(started(budget=Budget(seconds=1000.0))).statement is not None

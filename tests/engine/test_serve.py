@@ -1,10 +1,14 @@
 """The loops of `moss serve`: which runs are looked at in a round of ticks."""
 
+import asyncio
+from dataclasses import replace
+
 from moss.domain.facts import PAUSED
 from moss.domain.ids import RunId
-from moss.engine.controller import Controller, Tick
+from moss.engine.controller import Controller, Idle, Tick
 from moss.engine.outbox import Outbox
 from moss.engine.serve import Pace, Serve
+from moss.ports import RunRow, Store
 from moss.testing.puppet import Attempt
 from moss.testing.workbench import Workbench
 
@@ -32,7 +36,7 @@ def serve(bench: Workbench, rest: float) -> tuple[Serve, Counted]:
         bench.desk,
         outbox,
         lambda: None,
-        Pace(rest=rest),  # type: ignore[arg-type]
+        Pace(tick=60.0, rest=rest),  # type: ignore[arg-type]
     ), controller
 
 
@@ -67,3 +71,38 @@ async def test_a_run_under_the_brake_goes_on_in_the_first_round_without_it(bench
     bench.store.set_fact(PAUSED, None)
     await looped._ticks()
     assert bench.run(run).statement is not None
+
+
+async def test_a_long_step_of_one_run_does_not_keep_another_from_its_own(bench: Workbench) -> None:
+    first = bench.attempts(FIX).start()
+    looped, controller = serve(bench, rest=0.0)
+    looped.pace = Pace(tick=0.05, rest=0.0)
+    held = asyncio.Event()
+    others: list[RunId] = []
+
+    async def drive(run_id: RunId, steps: int = 10_000) -> Tick:
+        if run_id == first:
+            await held.wait()
+        others.append(run_id)
+        return Tick("rests", Idle.CONSENT)
+
+    controller.drive = drive  # type: ignore[method-assign]
+    await looped._ticks()
+    assert others == []
+    second = replace(bench.store.runs()[0], id=RunId("ev-77"))
+    looped.parts = replace(bench.parts, store=Listing(bench.store, [second]))  # type: ignore[arg-type]
+    await looped._ticks()
+    assert others == ["ev-77"]
+    held.set()
+    await asyncio.wait(looped._driven.values())
+    assert others == ["ev-77", first]
+
+
+class Listing:
+    """A store whose list of runs is given."""
+
+    def __init__(self, store: Store, rows: list[RunRow]) -> None:
+        self._store, self._rows = store, rows
+
+    def runs(self, **_: object) -> list[RunRow]:
+        return self._rows
