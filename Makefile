@@ -6,7 +6,7 @@ READY := $(VENV)/ready
 DEV_READY := $(VENV)/ready-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo quick test lint bench docs clean lock
+.PHONY: help setup demo demo-down quick test lint bench docs clean lock
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -23,6 +23,9 @@ setup: $(DEV_READY) ## the virtual environment with all that development needs
 
 demo: $(READY) ## the whole loop on a small real agent: no engine, no key, under a minute
 	@$(BIN)/python -m examples.clerk.demo
+
+demo-down: $(READY) ## ends what the demo left running, and removes its folder
+	@$(BIN)/python -m examples.clerk.demo --down
 
 quick: $(DEV_READY) ## lint, types, layers and the fast tests: under 90 s
 	@scripts/lint $(BIN)
