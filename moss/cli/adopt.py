@@ -5,6 +5,7 @@ nothing is stopped before everything that can fail was tried, and never a versio
 """
 
 import sys
+import time
 from typing import Annotated
 
 import typer
@@ -15,6 +16,9 @@ from moss.api.says import LiveLine
 from moss.cli.session import Session, at
 from moss.domain.events import Stage
 from moss.errors import Refused, UserError
+from moss.ports import Readiness
+
+LOOK = 0.05
 
 MOVE = """The agent runs as process {pid} and owns port {port}. The move, once:
   1. build {name} from commit {commit} and prove that its files are those in {source}
@@ -52,6 +56,7 @@ def adopt(
         wiring.process_target.install(image)
     else:
         _move(session, owner, image.name, full, yes)
+    _wait(session)
     _told(session, image.name, full, f"serves on {_front(session)} under MOSS")
 
 
@@ -71,7 +76,18 @@ def _again(session: Session, live: LiveLine) -> None:
         raise Refused(f"the image of {plain(live.name, 80)} is gone", mend="moss adopt --commit REF builds one")
     wiring.start_gateway()
     wiring.process_target.install(image)
+    _wait(session)
     _told(session, live.name, live.commit or "not known", f"serves on {_front(session)} again")
+
+
+def _wait(session: Session) -> None:
+    """Until the agent is ready: who is told that it serves may send. Raises: Refused when it does not get ready."""
+    target, ends = session.wiring.process_target, time.monotonic() + session.settings.live.start_seconds
+    while (probe := target.probe()).readiness is not Readiness.READY:
+        if probe.exit_code is not None or time.monotonic() > ends:
+            mend = f"see {session.wiring.home}/live/agent.log, then moss doctor"
+            raise Refused(f"the agent does not get ready: {plain(probe.detail, 200)}", mend=mend)
+        time.sleep(LOOK)
 
 
 def _refuse_other(known: str | None, wanted: str, name: str) -> None:

@@ -121,6 +121,8 @@ class Swapper:
         return await self._stop(swap, swap.old)
 
     async def _stop_new(self, run: Run, swap: Swap) -> PhaseResult:
+        if (await offload(self._target.current)).image.digest == swap.old:
+            return PhaseResult(ok=True)  # it was stopped before, and the old one started: nothing of it runs
         return await self._stop(swap, swap.new)
 
     async def _stop_any(self, run: Run, swap: Swap) -> PhaseResult:

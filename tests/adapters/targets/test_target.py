@@ -34,7 +34,7 @@ def environment(live: LiveProcess) -> dict[str, str]:
 
 def test_the_agent_gets_what_the_settings_give_and_the_least_a_program_needs(live: LiveProcess) -> None:
     told = environment(live)
-    assert set(told) == {"PATH", "LANG", "HOME", "TMPDIR", "GATEWAY", "TOKEN", "PORT"}
+    assert set(told) == {"PATH", "LANG", "PYTHONDONTWRITEBYTECODE", "HOME", "TMPDIR", "GATEWAY", "TOKEN", "PORT"}
     assert (told["GATEWAY"], told["TOKEN"]) == ("http://gw", "tok")
     assert told["PORT"] == str(live.target.address()[1])
     assert told["HOME"].startswith(str(live.target.home.folder))
