@@ -53,9 +53,12 @@ class Front:
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         try:
+            _target(request)
             if request.path in self._options.health_paths:
                 return await self._exchange(request)
             return await self._turn(request)
+        except _NoPath as error:
+            return _refusal(400, str(error))
         except TurnedAway as away:
             return _refusal(503, str(away), away.retry_after)
         except NotConnected:
@@ -108,8 +111,7 @@ class Front:
         if backend is None:
             raise NotConnected("no agent was named yet")
         host = f"[{backend.host}]" if ":" in backend.host else backend.host
-        target = request.raw_path if request.raw_path.startswith("/") else URL(request.raw_path).raw_path_qs
-        return URL(f"http://{host}:{backend.port}{target}", encoded=True)
+        return URL(f"http://{host}:{backend.port}{_target(request)}", encoded=True)
 
     async def _note(self, request: web.BaseRequest, status: int, body_sha: Digest) -> None:
         """In the answered log before the client gets a byte of the answer."""
@@ -128,6 +130,21 @@ class Front:
             session=session,
         )
         await asyncio.to_thread(self._memory.log, key, line)
+
+
+class _NoPath(Exception):
+    """The request asks for no path of the agent."""
+
+
+def _target(request: web.BaseRequest) -> str:
+    """The user's own path and query. Raises: _NoPath for what could name another host or port behind the agent's
+    (`CONNECT x:@other:80`)."""
+    raw = request.raw_path
+    if request.method != "CONNECT":
+        target = raw if raw.startswith("/") or "://" not in raw else URL(raw).raw_path_qs
+        if target.startswith("/"):
+            return target
+    raise _NoPath("ask for a path of the agent; the proxy goes nowhere else")
 
 
 async def _streamed_back(request: web.BaseRequest, upstream: aiohttp.ClientResponse) -> web.StreamResponse:

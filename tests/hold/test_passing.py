@@ -293,3 +293,26 @@ async def test_a_taken_port_is_told(tmp_path: Path) -> None:
         with pytest.raises(OSError, match="error while attempting to bind"):
             async with proxy(tmp_path / "hold", other.getsockname()[1]):
                 pass
+
+
+@pytest.mark.parametrize("upgrade", ["", "Connection: Upgrade\r\nUpgrade: websocket\r\n"])
+async def test_no_request_target_leads_past_the_agent(front: Front, agent: Agent, upgrade: str) -> None:
+    other = Agent(free_port(), say_ok)
+    await other.start()
+    try:
+        for target in (f"CONNECT x:@127.0.0.1:{other.port}", "CONNECT x:1", "CONNECT x", "OPTIONS *"):
+            reader, writer = await asyncio.open_connection("127.0.0.1", front.options.port)
+            writer.write(f"{target} HTTP/1.1\r\nHost: h\r\n{upgrade}\r\n".encode())
+            assert (await reader.readline()).split()[1] == b"400", target
+            writer.close()
+    finally:
+        await other.stop()
+    assert (other.got, agent.got) == ([], [])
+
+
+async def test_a_whole_address_is_taken_as_its_path(front: Front, agent: Agent) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", front.options.port)
+    writer.write(b"GET http://elsewhere.invalid/@b?c HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+    assert b" 200 " in await reader.readline()
+    writer.close()
+    assert agent.got[0].raw_path == "/@b?c"
