@@ -13,7 +13,8 @@ from moss.api.reading import found, nearest
 from moss.domain.batch import BatchState
 from moss.domain.facts import REVOKED
 from moss.domain.ids import BatchId, Fingerprint
-from moss.errors import Absent, Refused, UserError
+from moss.domain.rights import Role
+from moss.errors import Absent, Forbidden, Refused, UserError
 
 if TYPE_CHECKING:
     from moss.domain.batch import Batch
@@ -67,6 +68,12 @@ def start(wiring: "Wiring", caller: Caller, ask: asks.Start) -> says.RunStarted:
     from moss.domain.depth import DIALS
     from moss.engine.desk import Wish
 
+    if caller.role is Role.PROPOSER and (ask.depth or ask.coder or ask.budget is not None or ask.anyway):
+        raise Forbidden(
+            "proposer may start a run only as moss.toml has it, with no budget, depth or coder of its own. "
+            "Nothing was changed.",
+            mend="ask an operator",
+        )
     _refuse_small(wiring, ask.budget)
     wish = Wish(by=caller.name, depth=ask.depth, budget=ask.budget, coder=ask.coder, anyway=ask.anyway)
     batch, fresh = _batch_for(wiring, ask.name)

@@ -13,7 +13,7 @@ from moss.config import Settings
 from moss.domain.frozen import Frozen
 from moss.domain.ids import RunId
 from moss.domain.rights import Action, Role
-from moss.errors import Forbidden, MossError, UserError
+from moss.errors import Forbidden, MossError, Refused, UserError
 from moss.testing.puppet import Attempt
 from moss.testing.workbench import approver
 from tests.api.conftest import Front
@@ -145,6 +145,20 @@ def test_the_policy_can_let_the_live_agent_stop_a_run(front: Front, waiting: Run
         change(front, front.bench.parts.settings.model_copy(update={"policy": policy}))
         door.ask(stop, asks.OneRun(run=waiting))
     assert front.bench.run(waiting).stop == "proposer"
+
+
+@pytest.mark.parametrize("more", [{"budget": {}}, {"depth": "deep"}, {"coder": "scripted"}, {"anyway": True}])
+def test_the_live_agent_starts_a_run_only_as_the_settings_have_it(
+    front: Front, waiting: RunId, more: dict[str, Any]
+) -> None:
+    start = next(one for one in OPERATIONS if one.name == "start")
+    policy = front.bench.parts.settings.policy.model_copy(update={"proposer_may": ("start",)})
+    change(front, front.bench.parts.settings.model_copy(update={"policy": policy}))
+    with front.door(Role.PROPOSER) as door:
+        with pytest.raises(Forbidden, match="may start a run only as"):
+            door.ask(start, asks.Start.model_validate({"name": "b-01", **more}))
+        with pytest.raises(Refused, match="already in run"):  # what its right leads to
+            door.ask(start, asks.Start(name="b-01"))
 
 
 def test_a_signature_of_nobody_that_is_trusted_is_refused_whoever_hands_it_in(front: Front, waiting: RunId) -> None:
