@@ -83,6 +83,9 @@ class Serve:
                 await once()
             except MossError as error:
                 log.warning("round failed", loop=once.__name__, error=type(error).__name__, sentence=str(error))
+            except Exception:
+                # A defect of MOSS, or a disk that refuses: said in the log, and the loop goes on with its next round.
+                log.exception("round failed", loop=once.__name__)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), seconds)
 

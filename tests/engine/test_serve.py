@@ -106,3 +106,19 @@ class Listing:
 
     def runs(self, **_: object) -> list[RunRow]:
         return self._rows
+
+
+async def test_a_loop_outlives_a_defect(bench: Workbench) -> None:
+    looped, _ = serve(bench, rest=0.0)
+    stop, rounds = asyncio.Event(), 0
+
+    async def once() -> None:
+        nonlocal rounds
+        rounds += 1
+        if rounds > 1:
+            stop.set()
+        raise OSError("the disk says no")
+
+    async with asyncio.timeout(5):
+        await looped._loop(stop, 0.001, once)
+    assert rounds == 2
