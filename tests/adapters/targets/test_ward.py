@@ -192,4 +192,5 @@ def test_a_record_that_cannot_be_read_is_told_and_starts_nothing(home: Superviso
 
 def test_settings_win_over_what_a_program_gets_anyway_and_nothing_else_comes_in(home: SupervisorHome) -> None:
     given = environment(home, {"PATH": "/mine", "X": "1"})
-    assert given == {"PATH": "/mine", "X": "1", "LANG": "C.UTF-8", "HOME": str(home.tmp), "TMPDIR": str(home.tmp)}
+    least = {"LANG": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1", "HOME": str(home.tmp), "TMPDIR": str(home.tmp)}
+    assert given == {"PATH": "/mine", "X": "1", **least}
