@@ -21,7 +21,7 @@ from moss.domain.patch import FileChange, FileText, Patch, read_text
 from moss.domain.skips import skips_test
 from moss.domain.source_secrets import source_secrets
 
-VERSION = 1
+VERSION = 2
 """Part of every policy hash: a change of the rules below is another policy."""
 
 NEVER = (
@@ -47,7 +47,8 @@ UNLESS_NAMED = (
     "**/AGENTS.md", "**/CLAUDE.md", "**/GEMINI.md", "**/QWEN.md", "**/.claude/**", "**/.codex/**", "**/.opencode/**",
     "**/.gemini/**", "**/.qwen/**", "**/.pi/**", "**/.mcp.json", "**/opencode.json", "**/.aider*", "**/.cursor*/**",
 )  # fmt: skip
-"""Protected unless a pattern of `editable` names the file itself: its last segment is no bare `*` or `**`."""
+"""Protected unless a pattern of `editable` names the file itself: its last segment has no wildcard."""
+WILD = frozenset("*?[")
 
 KEEP = "moss:keep"
 """A line of source that holds this word is a hook of MOSS or of the operator: it stays as it is."""
@@ -183,7 +184,7 @@ def is_protected(path: str, settings: SourcePolicy) -> bool:
     folded = path.casefold()
     if matches(path, settings.protected) or matches(folded, _NEVER):
         return True
-    named = [pattern for pattern in settings.editable if pattern.rsplit("/", 1)[-1] not in ("*", "**")]
+    named = [pattern for pattern in settings.editable if not WILD & set(pattern.rsplit("/", 1)[-1])]
     return matches(folded, _UNLESS_NAMED) and not matches(path, named)
 
 

@@ -21,7 +21,10 @@ def terms(parts: Parts, run: Run) -> Terms:
         Trusted(ApproverName(one.name), one.public_key, one.revoked or REVOKED + fingerprint(one.public_key) in gone)
         for one in listed
     )
-    return Terms(run.statement, approvers, run.started.approvals, parts.verify)
+    consent = parts.settings.consent
+    # What is asked for now counts where it is more than when the run began.
+    needed = max(run.started.approvals, 0 if consent.auto else consent.needed)
+    return Terms(run.statement, approvers, needed, parts.verify)
 
 
 def arrive(parts: Parts, run: Run, consent: Consent) -> bool:
@@ -35,7 +38,7 @@ def arrive(parts: Parts, run: Run, consent: Consent) -> bool:
 
 def refusal(parts: Parts, run: Run) -> str | None:
     """Why the run's consents are no longer enough, None while they are (or where none is needed)."""
-    if run.started.approvals == 0:
+    if terms(parts, run).needed == 0:
         return None
     no = still_approved(run.consents, terms(parts, run), parts.clock.now())
     return no.sentence if no is not None else None

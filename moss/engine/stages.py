@@ -103,8 +103,14 @@ class Minds:
             place = tree / path.relative_to(whole)
             if not place.parent.resolve().is_relative_to(tree.resolve()):
                 raise Refused(f"{place.parent.name} is a link out of the tree")
-            place.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(path, place, follow_symlinks=False)
+            try:
+                if place.is_dir() and not place.is_symlink():
+                    shutil.rmtree(place)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(path, place, follow_symlinks=False)
+            except OSError as error:
+                where = path.relative_to(whole).as_posix()
+                raise Refused(f"something stands in the way of {where}: {error.strerror}") from None
 
     async def _call(self, run: Run, do: Do, prompt: Prompt, tree: Path, batch: Batch) -> CoderOutcome:
         mind, role = MINDS[do.step.stage], self._parts.settings.role(do.step.stage.value, run.started.coder)

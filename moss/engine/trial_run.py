@@ -26,12 +26,11 @@ from moss.engine.places import step_folder
 from moss.engine.readiness import box_fault
 from moss.engine.rubric import rubric_mark
 from moss.engine.substrate_box import LINES_FILE, fresh_state, substrate_box
-from moss.errors import BoxLost, GatewayError, GraderBroken, ModelDown, MossError, Then, policy_of
+from moss.errors import GatewayError, GraderBroken, ModelDown, MossError, Then, policy_of
 from moss.ports import (
     Box,
     BoxRole,
     BoxSpec,
-    ExitReason,
     GatewayMode,
     Grant,
     Image,
@@ -148,11 +147,12 @@ class TrialRun:
         return changed_lines_ran(asked.changed, data)
 
     async def _ended(self, box: Box, answer: Answer) -> Answer:
-        """An answer that did not come, with how the agent ended. Raises: BoxLost when somebody else killed it."""
+        """An answer that did not come, with how the agent ended. Raises: BoxLost.
+
+        A kill counts as the agent's own end: else a candidate that is about to fail could make its trials invalid.
+        """
         if answer.error is None or (ended := await offload(self._parts.boxes.wait, box, 0.5)) is None:
             return answer
-        if ended.code == 137 and ended.reason is ExitReason.EXITED:
-            raise BoxLost("its agent was killed from outside")
         return answer.model_copy(update={"error": f"{answer.error}; the agent exited {ended.code} ({ended.reason})"})
 
     async def _send(self, place: Place, session: str, message: str) -> Answer:

@@ -7,6 +7,7 @@ of temporary folders, and ends what it starts.
 
 import argparse
 import logging
+import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -70,6 +71,7 @@ def main(words: Sequence[str]) -> int:
     given = parser.parse_args(words)
     if unknown := set(given.names) - set(known):
         parser.error(f"no such benchmark: {', '.join(sorted(unknown))}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started ends on the way out
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     rows: list[Row] = []
     for group in GROUPS:

@@ -106,14 +106,14 @@ def by_hand(spec: Spec, state: Path) -> ByHand:
             old = client.until_answered()
             client.until(lambda: len(client.answers) > 10)
             began[0].send_signal(signal.SIGTERM)
-            began[0].wait()
+            began[0].wait(SECONDS)
             now[0], at = ports[1], time.time()
             began.append(_start(spec, ports[1], state, other))
             new = client.until_answered(but=old)
         return ByHand(client.gap(old, new), client.first(new) - at)
     finally:
         for one in began:
-            one.terminate()
+            one.kill()
             one.wait()
         shutil.rmtree(other, ignore_errors=True)
 

@@ -101,8 +101,15 @@ def test_what_builds_steers_or_judges_is_protected(path: str, status: str) -> No
 
 
 def test_a_build_file_may_be_edited_where_a_pattern_names_it() -> None:
-    assert rules(Change("setup.cfg"), Change("pyproject.toml")) == set()
+    assert rules(Change("setup.cfg")) == set()
     assert rules(Change("clerk/setup.cfg")) == {Rule.PROTECTED}
+
+
+@pytest.mark.parametrize("path", ["pyproject.toml", "conftest.py", "sitecustomize.py", "setup.py"])
+def test_a_pattern_with_a_wildcard_names_no_file(path: str) -> None:
+    wide = SourcePolicy(editable=("*.toml", "*.py", "[cps]*.py"))
+    assert rules(Change(path), settings=wide) == {Rule.PROTECTED}
+    assert rules(Change(path), settings=SourcePolicy(editable=(path,))) == set()
 
 
 def test_no_pattern_opens_what_is_always_protected() -> None:

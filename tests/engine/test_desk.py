@@ -346,3 +346,13 @@ async def test_an_undo_that_does_not_work_out_leaves_the_candidate_live(small: W
     ended = await small.go(run)
     assert ended.outcome is Outcome.COMMITTED
     assert small.target.running == ended.statement.candidate  # type: ignore[union-attr]
+
+
+async def test_more_approvers_asked_for_meanwhile_are_needed_meanwhile(small: Workbench) -> None:
+    run = small.attempts(FIX).start()
+    await small.go(run)
+    stricter = small.with_settings(consent=small.parts.settings.consent.model_copy(update={"needed": 2}))
+    stricter.approve(run)
+    assert (await stricter.go(run)).outcome is None
+    assert stricter.run(run).next is not None
+    assert stricter.run(run).next.stage is Stage.CONSENT  # type: ignore[union-attr]

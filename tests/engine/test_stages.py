@@ -76,6 +76,13 @@ async def test_what_an_agent_writes_in_the_place_of_a_hidden_file_is_dropped(sma
     assert not (tree / "graders/mine.txt").exists()
 
 
+async def test_a_folder_in_the_place_of_a_hidden_file_goes_too(small: Workbench) -> None:
+    run = await small.whole(Attempt(fixes=FIX, writes={"graders/secret.txt": None, "graders/secret.txt/x": "mine\n"}))
+    assert run.outcome is Outcome.COMMITTED
+    assert run.statement is not None
+    assert (small.builder.tree(run.statement.candidate) / "graders/secret.txt").read_text() == "the answer\n"
+
+
 async def test_evidence_lies_in_the_tree_while_the_agent_works_and_never_in_its_diff(small: Workbench) -> None:
     found: list[bool] = []
 

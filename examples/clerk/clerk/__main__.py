@@ -31,9 +31,9 @@ def main() -> int:
     words.add_argument("--state", type=Path, required=True, help="folder of the orders and the conversations")
     given = words.parse_args()
     lines = noted(os.environ.get("MOSS_LINES"))
-    stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    signal.signal(signal.SIGINT, lambda *_: stop.set())
+    # Waited for, not handled: a handler that runs while its own thread enters a wait could stop at a lock of that wait.
+    stops = {signal.SIGTERM, signal.SIGINT}
+    signal.pthread_sigmask(signal.SIG_BLOCK, stops)
     server = Server(given.host, given.port, after_turn=lines.write if lines else None)
     threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
     try:
@@ -44,7 +44,7 @@ def main() -> int:
         return 3
     server.ready(_agent(given.state, database))
     print(f"clerk: ready on {given.host}:{server.server_address[1]}", flush=True)
-    stop.wait()
+    signal.sigwait(stops)
     server.drain()
     database.close()
     return 0
