@@ -71,6 +71,15 @@ def test_sigterm_lets_turns_in_flight_end_and_nobody_in(start: Start, model: Mod
     assert clerk.turns("s")[0].reply == "How can I help?"
 
 
+def test_no_handler_takes_a_sigterm_so_none_can_meet_a_lock_of_its_own_thread(start: Start) -> None:
+    clerk = start()
+    words = Path(f"/proc/{clerk.process.pid}/status").read_text()
+    caught = int(words.split("SigCgt:")[1].split()[0], 16)
+    assert not caught & 1 << (signal.SIGTERM - 1)
+    clerk.process.terminate()
+    assert clerk.wait() == 0
+
+
 def _cut(answer: Any) -> None:
     answer.begin()
     answer.event({"delta": {"content": "Order 10"}, "finish_reason": None})
