@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 STORIES = Path(__file__).with_name("stories.py")
-FEWEST = {"committed": 500, "no_improvement": 250, "rolled_back": 120, "restored_from_the_snapshot": 140}
+FEWEST = {"committed": 490, "no_improvement": 250, "rolled_back": 100, "restored_from_the_snapshot": 112}
 """moments that a story has at least: fewer would mean that a port is no longer watched"""
 CONVERGES = 10.0
 """seconds after which a controller that was started again is done with what was left of an open swap (design 10)"""
