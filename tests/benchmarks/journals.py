@@ -25,8 +25,8 @@ from moss.domain.verdict import Next, Verdict, VerdictKind
 NONE = Digest(sha256(b"no evidence"))
 
 
-def story(run: RunId, batch: BatchId, base: Version, new: Version, approvals: int, now: datetime) -> list[Event]:
-    """From the start to the offer; with 0 approvals the preflight is next."""
+def story(run: RunId, batch: BatchId, base: Version, new: Version, now: datetime) -> list[Event]:
+    """From the start to the offer, which one approver can take."""
     started = Started(
         run=run,
         substrate="clerk",
@@ -40,15 +40,14 @@ def story(run: RunId, batch: BatchId, base: Version, new: Version, approvals: in
         depth=Depth.LIGHT,
         budget=Budget(),
         by="bench",
-        approvals=approvals,
+        approvals=1,
         soak_hours=0,
         preflight=False,
         next=Step(stage=Stage.BASELINE),
     )
-    consent = Stage.CONSENT if approvals else Stage.PREFLIGHT
     baseline, implement, build, verdict, after = (
         Step(stage=stage, iteration=min(place, 1))
-        for place, stage in enumerate((Stage.BASELINE, Stage.IMPLEMENT, Stage.BUILD, Stage.VERDICT, consent))
+        for place, stage in enumerate((Stage.BASELINE, Stage.IMPLEMENT, Stage.BUILD, Stage.VERDICT, Stage.CONSENT))
     )
 
     def done(step: Step, result: Result, following: Step, **more: object) -> StepDone:

@@ -23,12 +23,14 @@ from moss.domain.events import Started, Version
 from moss.domain.ids import Key, RunId
 from moss.domain.run import Run
 from moss.engine.journal import append, create, load
+from moss.keys import PrivateKey, load_key, new_key
 from moss.ports import Readiness
 from moss.settings import load as load_settings
 from moss.testing.samples import batch, failure
 from moss.wiring import Wiring
 from tests.benchmarks.journals import story
 
+APPROVER = "bench"
 SETTINGS = (
     "watch_seconds = 3 -> watch_seconds = 1\npreflight = false",
     # The hold's deadline is longer than the slowest bad candidate takes: start_seconds, then the way back.
@@ -39,10 +41,11 @@ SETTINGS = (
 
 @dataclass(frozen=True, slots=True)
 class Shop:
-    """A clerk that serves. `place` has its ports and folders."""
+    """A clerk that serves. `place` has its ports and folders, `key` is its approver's."""
 
     place: Workshop
     wired: Wiring
+    key: PrivateKey
 
     def candidate(self, name: str, conduct: str = "") -> Version:
         """The clerk's commit and image with `conduct` (Python) at the end of its server's module."""
@@ -66,14 +69,17 @@ class Shop:
 
     def swap(self, new: Version) -> Run:
         """From what is live to `new`, by the controller, until the run has ended."""
-        return asyncio.run(self._swap(self.approved(new)))
+        run = self.offered(new)
+        assert run.statement is not None
+        self.wired.desk.approve(self.key.sign(run.statement))
+        return asyncio.run(self._swap(run.id))
 
     async def _swap(self, run: RunId) -> Run:
         await self.wired.controller.drive(run)
         return load(self.wired.store, run)
 
-    def approved(self, new: Version, approvals: int = 0) -> RunId:
-        """A run over `new` that has come to its consent (0 approvals: past it)."""
+    def offered(self, new: Version) -> Run:
+        """A run over `new` that waits for consent."""
         store, clock = self.wired.store, self.wired.clock
         run_id = store.new_run_id()
         seen = failure(run_id, fingerprint=f"bench-{run_id}")
@@ -83,12 +89,12 @@ class Shop:
         sealed = batch(store.new_batch_id(), [seen])
         store.seal(sealed)
         store.set_batch(sealed.id, BatchState.RUNNING, run_id)
-        first, *others = story(run_id, sealed.id, self.base, new, approvals, clock.now())
+        first, *others = story(run_id, sealed.id, self.base, new, clock.now())
         assert isinstance(first, Started)
         run = create(store, first, clock.now())
         for event in others:
             run = append(store, run, event, clock.now(), None)
-        return run.id
+        return run
 
     @property
     def spec(self) -> Spec:
@@ -107,14 +113,17 @@ class Shop:
 def shop() -> Iterator[Shop]:
     """A clerk of its own that is ready."""
     folder = Path(tempfile.mkdtemp(prefix="moss-bench-"))
-    place = lay_out(folder / "shop", more=SETTINGS)
+    new_key(APPROVER, folder / "keys")
+    key = load_key(APPROVER, folder / "keys")
+    approvers = f'\n[consent]\napprovers = [{{ name = "{APPROVER}", public_key = "{key.public.text}" }}]\n'
+    place = lay_out(folder / "shop", approvers=approvers, more=SETTINGS)
     settings = load_settings(place.toml, {"MOSS_HOME": str(place.root / ".moss")})
     wired = Wiring(settings, dict(os.environ))
     try:
         wired.start_gateway()
         wired.install(wired.source.resolve("HEAD"))
         until_ready(wired)
-        yield Shop(place, wired)
+        yield Shop(place, wired, key)
     finally:
         wired.process_target.shut_down()
         wired.stop_gateway()

@@ -21,7 +21,7 @@ LIMITS = {"help": 0.3, "status": 0.6}
 
 def measure(quick: bool) -> list[Row]:
     with shop() as made:
-        made.approved(made.candidate("two"), approvals=1)
+        made.offered(made.candidate("two"))
         home = str(made.place.root / ".moss")
         words = {"pass": (sys.executable, "-c", "pass"), "help": (*moss(), "--help")}
         words["status"] = (*moss(), "--config", str(made.place.toml), "--home", home, "status")

@@ -166,7 +166,7 @@ def _count(connection: sqlite3.Connection, failures: int) -> None:
 def _fill_runs(connection: sqlite3.Connection, runs: int) -> None:
     """One in a hundred waits for consent, the others have ended; all was told."""
     at = (NOON - EPOCH) // timedelta(microseconds=1)
-    offered = [_text(event) for event in story(RunId(RUN), BatchId("b-00"), BASE, NEW, 1, LATER)]
+    offered = [_text(event) for event in story(RunId(RUN), BatchId("b-00"), BASE, NEW, LATER)]
     ended = [*offered, _text(Ended(outcome=Outcome.REJECTED, because="words " * 20))]
     for number in range(1, runs + 1):
         run, prev, active = RunId(f"ev-{number:02d}"), GENESIS, number % 100 == 0
