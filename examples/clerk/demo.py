@@ -263,10 +263,8 @@ class Demo:
             and broken is None
         )
         moss = f".venv/bin/moss --home {self.shop.root.name}"
-        say(
-            "ev-01 mended the double refund and stayed. ev-02 passed its trials, died under real conversations (so it was"
-        )
-        say("made) and the version before it serves again. The clerk goes on running; make demo-down ends it.")
+        say("ev-01 mended the double refund and stayed. ev-02 passed its trials, died under real conversations (it was")
+        say("made so), and the version before it serves again. The clerk goes on running: make demo-down ends it.")
         say(f"Look around: {moss} status · {moss} show ev-01 · {moss} log ev-02 · {moss} rollback")
         for trouble in self.sums.troubles[:5]:
             say(f"  not as it should be: {trouble}")
