@@ -134,7 +134,9 @@ def review_rows(result: says.Review) -> list[tuple[str, str]]:
     if result.redacted:
         rows.append(("Redacted", f"{count(result.redacted, 'case')} may replay differently"))
     rows.append(("Cost", f"{cost(result.cost)}, {span(timedelta(seconds=result.seconds))}"))
-    rows.append(("Base", f"{plain(result.base, 60)}@{result.base_image[:18]}...  {CURRENT[result.current]}"))
+    # Of a run that ended, what runs now says nothing any more.
+    now = CURRENT[result.current] if result.outcome is None else "was live when it began"
+    rows.append(("Base", f"{plain(result.base, 60)}@{result.base_image[:18]}...  {now}"))
     if result.snapshot_note:
         rows.append(("Snapshot", result.snapshot_note))
     if result.scripted:

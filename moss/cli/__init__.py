@@ -123,7 +123,8 @@ def _said(error: Exception, as_json: bool) -> int:
     if as_json:
         import json
 
-        print(json.dumps({"error": type(error).__name__, "sentence": sentence, "mend": mend, "exit": code}))
+        bare = mend.removeprefix("mend: ") if mend else mend
+        print(json.dumps({"error": type(error).__name__, "sentence": sentence, "mend": bare, "exit": code}))
     _complain(sentence, mend)
     return code
 

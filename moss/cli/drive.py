@@ -16,6 +16,7 @@ from moss.cli.log import ending
 from moss.cli.session import Session, at
 from moss.domain.ids import RunId
 from moss.engine.controller import Idle, Tick
+from moss.errors import Refused
 
 BETWEEN = 0.5
 """seconds between two looks at a run that another controller has, or that waits for time"""
@@ -31,8 +32,9 @@ def to_its_end(session: Session, name: str) -> int:
     wiring = session.wiring
     row = found(wiring.store, name)
     session.log_to_file()
-    if row.outcome is None:
-        wiring.keep_alive()
+    if row.outcome is not None:
+        raise Refused(f"{row.id} has ended already: {row.outcome}", mend=f"moss show {row.id}")
+    wiring.keep_alive()
     return asyncio.run(_driven(session, row.id, row.seq))
 
 

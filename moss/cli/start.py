@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from moss.api import asks, lines
+from moss.api.around import serve_runs
 from moss.api.operations import START
 from moss.cli.asking import asked, budget
 from moss.cli.session import at
@@ -28,4 +29,7 @@ def start(
     ask = asked(asks.Start, name=name, depth=depth, coder=coder, budget=budget(spend), anyway=anyway)
     result = session.door.ask(START, ask)
     session.screen.give(result, lines.started(result))
-    session.screen.note(f"next: moss watch {result.run}")
+    if session.server is None and not serve_runs(session.wiring.home):
+        session.screen.note(f"moss serve does not run. next: moss serve, or here: moss run {result.run}")
+    else:
+        session.screen.note(f"next: moss watch {result.run}")

@@ -194,3 +194,11 @@ def test_case_names_are_ids_in_the_log() -> None:
     play.all()
     named = {line.case for line in map(log_line, entries(play)) if line.case}
     assert named == {CaseId(name) for name in (*CASES, *GUARDS)}
+
+
+def test_a_review_of_a_run_that_ended_says_nothing_of_what_runs_now() -> None:
+    play = Play(fixes={1: CASES})
+    run = play.on(play.consent(play.all()))
+    words = "\n".join(screens.review(review(run, Beside(None, b"", run.started.evidence, 100, 10, False))))
+    assert "was live when it began" in words
+    assert "NOT what runs now" not in words

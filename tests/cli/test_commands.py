@@ -171,7 +171,7 @@ def test_json_errors_are_documents_too(moss: Moss, place: Path) -> None:
     said = moss("show", "ev-01", "--json")
     assert said.code == 2
     assert json.loads(said.out) == {
-        "error": "Absent", "sentence": "there is no run ev-01", "mend": "mend: moss runs lists them", "exit": 2,
+        "error": "Absent", "sentence": "there is no run ev-01", "mend": "moss runs lists them", "exit": 2,
     }  # fmt: skip
 
 
