@@ -1,7 +1,8 @@
 """Owns the way of one HTTP message through the proxy: wait, pass on, stream back. Never decides about a hold.
 
-Nothing is buffered in either direction. A request is sent to the agent once: it waits while nobody listens, and is
-answered 502 when the agent broke off after a byte of it was sent.
+Nothing is buffered in either direction but an answer that says it is small: it comes whole or not at all. A request is
+sent to the agent once: it waits while nobody listens, and is answered 502 when the agent broke off after a byte of it
+was sent.
 """
 
 import asyncio
@@ -25,6 +26,8 @@ from moss.hold.words import AnsweredLine
 
 PAUSE = 0.02
 """seconds between two tries to reach an agent that does not listen yet"""
+SMALL = 64 << 10
+"""bytes: an answer whose length is known and no larger is read to its end before its sender is told of it"""
 
 
 class Body:
@@ -102,8 +105,9 @@ class Front:
             data=body.pieces() if body.present else None,
             allow_redirects=False,
         ) as upstream:
+            whole = await _whole(request, upstream)
             await self._note(request, upstream.status, body.sha)
-            return await _streamed_back(request, upstream)
+            return await _streamed_back(request, upstream) if whole is None else whole
 
     def _url(self, request: web.BaseRequest) -> URL:
         """The agent's address with the user's own path and query, byte for byte."""
@@ -145,6 +149,20 @@ def _target(request: web.BaseRequest) -> str:
         if target.startswith("/"):
             return target
     raise _NoPath("ask for a path of the agent; the proxy goes nowhere else")
+
+
+async def _whole(request: web.BaseRequest, upstream: aiohttp.ClientResponse) -> web.Response | None:
+    """A small answer; None for one that is streamed. Raises: Broken when the agent broke off in it."""
+    length = upstream.content_length
+    if length is None or length > SMALL or request.method == "HEAD" or upstream.status in (204, 304):
+        return None
+    try:
+        data = await upstream.read()
+    except aiohttp.ClientError:
+        raise Broken("the agent broke off in its answer") from None
+    return web.Response(
+        status=upstream.status, reason=upstream.reason, headers=headers.end_to_end(upstream.headers), body=data
+    )
 
 
 async def _streamed_back(request: web.BaseRequest, upstream: aiohttp.ClientResponse) -> web.StreamResponse:

@@ -14,6 +14,7 @@ from yarl import URL
 
 from moss.hold import launch
 from moss.hold.client import HoldClient
+from moss.hold.front import SMALL
 from moss.hold.options import HoldOptions
 from moss.hold.words import Backend
 
@@ -112,6 +113,44 @@ async def test_an_agent_that_breaks_off_in_mid_answer_never_passes_for_whole(fro
     with pytest.raises(aiohttp.ClientError):
         async with front.http.get(front.url + "/x") as response:
             await response.read()
+
+
+async def broken_off(front: Front, agent: Agent, length: int) -> int:
+    """The status of an answer of which the agent tells the length and sends four bytes."""
+
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Length": str(length)})
+        await response.prepare(request)
+        await response.write(b"half")
+        await asyncio.sleep(0.01)
+        assert request.transport is not None
+        request.transport.abort()
+        return response
+
+    agent.answer = answer
+    async with front.http.post(front.url + "/x", data=b"m") as response:
+        if response.status == 200:
+            with pytest.raises(aiohttp.ClientError):
+                await response.read()
+        return response.status
+
+
+async def test_a_small_answer_comes_whole_or_not_at_all(front: Front, agent: Agent) -> None:
+    assert await broken_off(front, agent, 10) == 502
+    assert await broken_off(front, agent, SMALL) == 502
+    assert await broken_off(front, agent, SMALL + 1) == 200
+    assert len(agent.got) == 3
+
+
+async def test_the_length_of_an_answer_without_a_body_stays(front: Front, agent: Agent) -> None:
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Length": "12"})
+        await response.prepare(request)
+        return response
+
+    agent.answer = answer
+    async with front.http.head(front.url + "/x") as response:
+        assert (response.status, response.headers["Content-Length"]) == (200, "12")
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "POST"])
