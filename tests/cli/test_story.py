@@ -168,7 +168,7 @@ def test_a_run_is_driven_in_the_foreground_and_rolled_back_without_serve(moss: S
     moss("approve", "ev-01", "--as", "alice", "--yes")
     assert "released" in moss("run", "ev-01")
     assert "reverted" in moss("rollback", "--because", "odd")
-    assert moss("run", "ev-01") == ""
+    assert "has ended already: reverted" in moss("run", "ev-01", code=1)
 
 
 def test_an_agent_that_owns_its_port_is_moved_once_and_back(moss: Shell) -> None:
