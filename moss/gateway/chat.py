@@ -120,11 +120,10 @@ class _Answer:
         yield _chunk(self.asked, self.id, {"role": "assistant", "content": ""}, None)
         for part in _parts(self.said.text):
             yield _chunk(self.asked, self.id, {"content": part}, None)
-        for index, call in enumerate(self.calls):
-            arguments = call["function"]["arguments"]
+        for index, (call, said) in enumerate(zip(self.calls, self.said.calls, strict=True)):
             opening = call | {"index": index, "function": call["function"] | {"arguments": ""}}
             yield _chunk(self.asked, self.id, {"tool_calls": [opening]}, None)
-            for part in _parts(arguments):
+            for part in said.pieces or _parts(said.arguments):
                 piece = {"index": index, "function": {"arguments": part}}
                 yield _chunk(self.asked, self.id, {"tool_calls": [piece]}, None)
         yield _chunk(self.asked, self.id, {}, self.finish) | {"usage": self.usage}

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from moss.domain.frozen import Frozen
-from moss.domain.launch import fill
+from moss.domain.launch import fill, fill_all
 from moss.errors import UserError
 from moss.gateway.wire import Called, Heard, Said
 
@@ -22,23 +22,30 @@ SCRIPT_LIMIT = 8 << 20
 
 
 class Fault(Frozen):
-    """How a scripted answer goes wrong: another status, or the connection cut after so many bytes of its body."""
+    """How a scripted answer goes wrong: another status, the connection cut after so many bytes of its body, or a stream
+    that ends in good order after so many of its events, as if that were all.
+
+    `once`: only a request that its box did not make before; the same request again is answered well.
+    """
 
     status: int | None = Field(None, ge=400, le=599)
     cut_after: int | None = Field(None, ge=0)
+    ends_after: int | None = Field(None, ge=0)
+    once: bool = False
 
     @model_validator(mode="after")
     def _one(self) -> "Fault":
-        if (self.status is None) == (self.cut_after is None):
-            raise ValueError("name either `status` or `cut_after`")
+        if (self.status, self.cut_after, self.ends_after).count(None) != 2:
+            raise ValueError("name one of `status`, `cut_after` and `ends_after`")
         return self
 
 
 class ScriptedCall(Frozen):
-    """A tool call. `arguments` as text is given as it is: so a model can be scripted that writes broken JSON."""
+    """A tool call. `arguments` as text is given as it is: so a model can be scripted that writes broken JSON.
+    As a list it is the pieces in which a stream gives it, as they are."""
 
     name: str = Field(min_length=1, max_length=200)
-    arguments: dict[str, Any] | str = Field(default_factory=dict)
+    arguments: dict[str, Any] | str | tuple[str, ...] = Field(default_factory=dict)
 
 
 class ScriptRule(Frozen):
@@ -94,14 +101,20 @@ def find_rule(script: Script, heard: Heard) -> tuple[ScriptRule, Said] | None:
 
 def _said(rule: ScriptRule, found: re.Match[str]) -> Said:
     groups = {str(number): value or "" for number, value in enumerate((found[0], *found.groups()))}
-    calls = [Called(fill(call.name, groups), _arguments(call.arguments, groups)) for call in rule.tool_calls]
+    calls = [_called(call, groups) for call in rule.tool_calls]
     return Said(fill(rule.text, groups), tuple(calls))
 
 
-def _arguments(arguments: dict[str, Any] | str, groups: dict[str, str]) -> str:
-    if isinstance(arguments, str):
-        return fill(arguments, groups)
-    return json.dumps(_filled(arguments, groups))
+def _called(call: ScriptedCall, groups: dict[str, str]) -> Called:
+    name = fill(call.name, groups)
+    match call.arguments:
+        case str() as text:
+            return Called(name, fill(text, groups))
+        case tuple() as parts:
+            pieces = fill_all(parts, groups)
+            return Called(name, "".join(pieces), pieces)
+        case arguments:
+            return Called(name, json.dumps(_filled(arguments, groups)))
 
 
 def _filled(value: Any, groups: dict[str, str]) -> Any:

@@ -4,12 +4,14 @@ The decision is `world.choose`; here it is fed and carried out. Invariant: what 
 from a real upstream is served again to the same request, and not asked for twice.
 """
 
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import assert_never
 
 from moss.config import Upstream
 from moss.domain.evidence import Exchange
+from moss.domain.frozen import sha256
 from moss.domain.ids import Digest, Key
 from moss.errors import UserError
 from moss.gateway.artifacts import Artifacts
@@ -24,6 +26,8 @@ from moss.gateway.wire import Denied, Frames
 from moss.gateway.world import Choice, Speaker, choose
 from moss.ports import GatewayMode
 
+MADE_KEPT = 4096
+"""Requests of all boxes that are remembered for scripted faults that come once."""
 PAID_KEPT = 64
 """Attempts whose predecessors' answers are kept in memory."""
 Reserve = Callable[[Call, Upstream | None], Awaitable[None]]
@@ -36,6 +40,7 @@ class Speakers:
     def __init__(self, ledger: Ledger, records: Records, upstreams: Upstreams, reserve: Reserve) -> None:
         self._ledger, self._records, self._upstreams, self._reserve = ledger, records, upstreams, reserve
         self._paid: dict[tuple[Key, int], Mapping[tuple[int, Digest], Exchange]] = {}
+        self._made: OrderedDict[tuple[Key, int, str], None] = OrderedDict()
 
     def use(self, config: GatewayConfig) -> None:
         """Takes up a configuration."""
@@ -66,12 +71,13 @@ class Speakers:
         match choice.speaker:
             case Speaker.RECORDING:
                 assert choice.exchange is not None
+                self._again(call)
                 return replayed(choice.exchange, self._config.replay_seconds)
             case Speaker.SCRIPT:
                 call.origin = "script"
                 await self._reserve(call, None)
                 call.billed = True
-                return scripted(self._script_of(call), call.wire, call.asked)
+                return self._scripted(self._script_of(call), call)
             case Speaker.EMPTY:
                 return empty(call.wire, call.asked)
             case Speaker.NOBODY:
@@ -108,7 +114,7 @@ class Speakers:
             call.origin = "script"
             await self._reserve(call, None)
             call.billed = True
-            return scripted(_script_file(upstream), call.wire, call.asked)
+            return self._scripted(_script_file(upstream), call)
         if upstream.api != call.wire.name:
             sentence = f"upstream `{upstream.name}` speaks {upstream.api}, not {call.wire.name}"
             raise Denied(404, sentence, code="other_api")
@@ -119,6 +125,18 @@ class Speakers:
         # of a limited box the bound of what was reserved is the upstream's too; all others' bytes stay as they are
         raw = call.wire.bound(call.asked, call.hold.want.said) if call.limited else call.asked.raw
         return self._upstreams.speak(upstream, call.wire, raw, headers)
+
+    def _scripted(self, script: Script, call: Call) -> Speaking:
+        return scripted(script, call.wire, call.asked, again=self._again(call))
+
+    def _again(self, call: Call) -> bool:
+        """Whether the box made this very request before, whoever answered it then; it counts as made from now on."""
+        made = (call.passed.grant.key, call.passed.attempt, sha256(call.asked.raw))
+        again = made in self._made
+        self._made[made] = None
+        while len(self._made) > MADE_KEPT:
+            self._made.popitem(last=False)
+        return again
 
     def _script_of(self, call: Call) -> Script:
         grant = call.passed.grant

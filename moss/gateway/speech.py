@@ -61,8 +61,8 @@ def served_again(exchange: Exchange) -> Speaking:
     return Spoken(Speech("live", exchange.status, exchange.content_type, _paced(pace(exchange.chunks, 0), False)))
 
 
-def scripted(script: Script, wire: Wire, asked: Asked) -> Speaking:
-    """A scripted model's answer. Raises: Denied (500) when no rule fits."""
+def scripted(script: Script, wire: Wire, asked: Asked, again: bool = False) -> Speaking:
+    """A scripted model's answer. `again`: the box made this request before. Raises: Denied (500) when no rule fits."""
     heard = wire.heard(asked)
     found = find_rule(script, heard)
     if found is None:
@@ -70,12 +70,15 @@ def scripted(script: Script, wire: Wire, asked: Asked) -> Speaking:
         sentence = f"no rule of the scripted model fits the last message (role {heard.role}): {shown!r}"
         raise Denied(500, sentence, code="no_rule", kind="server_error", fault=True)
     rule, said = found
-    if rule.fault is not None and rule.fault.status is not None:
-        denied = Denied(rule.fault.status, "a scripted fault", code="scripted_fault", kind="server_error")
+    fault = None if rule.fault is None or (rule.fault.once and again) else rule.fault
+    if fault is not None and fault.status is not None:
+        denied = Denied(fault.status, "a scripted fault", code="scripted_fault", kind="server_error")
         frames = Frames("application/json", (wire.error(denied),))
-        return Spoken(_framed("script", rule.fault.status, frames, rule.delay))
+        return Spoken(_framed("script", fault.status, frames, rule.delay))
     frames = wire.say(said, asked)
-    cut_after = rule.fault.cut_after if rule.fault else None
+    if fault is not None and fault.ends_after is not None and asked.stream:
+        frames = Frames(frames.content_type, frames.pieces[: fault.ends_after])
+    cut_after = fault.cut_after if fault else None
     return Spoken(_framed("script", 200, frames, rule.delay, cut_after))
 
 

@@ -57,10 +57,11 @@ class Heard:
 
 @dataclass(frozen=True, slots=True)
 class Called:
-    """One tool call of an answer. `arguments` is text, as models give it."""
+    """One tool call of an answer. `arguments` is text, as models give it; `pieces`: as a stream cuts it."""
 
     name: str
     arguments: str
+    pieces: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -182,14 +182,23 @@ class MemoryGateway:
             raise Denied(500, "no rule of the scripted model fits", code="no_rule", kind="server_error", fault=True)
         rule, said = found
         stand_in = call.passed.grant.script is None
-        if rule.fault is not None and rule.fault.status is not None:
-            raise Denied(rule.fault.status, "a scripted fault", code="fault", kind="server_error", fault=stand_in)
+        fault = None if rule.fault is None or (rule.fault.once and self._again(call)) else rule.fault
+        if fault is not None and fault.status is not None:
+            raise Denied(fault.status, "a scripted fault", code="fault", kind="server_error", fault=stand_in)
         answer = self._paid(call, said)
-        cut_after = rule.fault.cut_after if rule.fault else None
+        if fault is not None and fault.ends_after is not None and call.asked.stream:
+            pieces = self._wire.say(said, call.asked).pieces
+            return BoxAnswer(200, b"".join(pieces[: fault.ends_after]))
+        cut_after = fault.cut_after if fault else None
         if cut_after is None or cut_after >= len(answer.body):
             return answer
         call.fault = stand_in
         return BoxAnswer(200, answer.body[:cut_after], cut=True)
+
+    def _again(self, call: _Call) -> bool:
+        key = call.passed.grant.key, call.passed.attempt
+        before = self._live if key[0] == LIVE_KEY else self._records.get(key, [])
+        return any(each.request == call.asked.raw for each in before)
 
     def _paid(self, call: _Call, said: Said) -> BoxAnswer:
         grant, attempt = call.passed.grant, call.passed.attempt

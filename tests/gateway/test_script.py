@@ -45,6 +45,11 @@ def test_groups_are_filled_everywhere_once() -> None:
     assert says(rule) == Said("Ann: 7 {3}", calls)
 
 
+def test_arguments_in_pieces_are_given_in_these_pieces() -> None:
+    rule = {"pattern": "order (\\d+)", "tool_calls": [{"name": "raw", "arguments": ['{"n"', '{"n": {1}}']}]}
+    assert says(rule) == Said("", (Called("raw", '{"n"{"n": 7}', ('{"n"', '{"n": 7}')),))
+
+
 def test_what_a_message_says_is_never_a_template() -> None:
     assert says({"pattern": "(.*)", "text": "<{1}>"}, text="{1}{0}") == Said("<{1}{0}>")
 
@@ -56,6 +61,8 @@ def test_what_a_message_says_is_never_a_template() -> None:
         ({"fault": {}}, "rules.0.fault"),
         ({"fault": {"status": 200}}, "rules.0.fault.status"),
         ({"fault": {"status": 500, "cut_after": 1}}, "rules.0.fault"),
+        ({"fault": {"ends_after": 1, "cut_after": 1}}, "rules.0.fault"),
+        ({"fault": {"once": True}}, "rules.0.fault"),
         ({"delay": -1}, "rules.0.delay"),
         ({"tool_calls": [{"name": ""}]}, "rules.0.tool_calls.0.name"),
         ({"text": 5}, "rules.0.text"),

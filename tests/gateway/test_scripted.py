@@ -87,3 +87,37 @@ def test_faults_that_a_trial_script_asks_for_are_its_world(tmp_path: Path) -> No
         token = running.control.open(grant(mode=GatewayMode.SCRIPT, script=digest, upstreams=()))
         assert running.ask(token, chat("x")).status == 500
         assert running.control.usage(grant().key).faults == 0
+
+
+def test_a_stream_that_ends_in_good_order_without_its_end_is_no_fault_of_the_world(
+    tmp_path: Path, scripted: Scripted
+) -> None:
+    rule = {"tool_calls": [{"name": "write", "arguments": {"path": "a"}}], "fault": {"ends_after": 2}}
+    with gateway(tmp_path, upstreams=(scripted(rule),)) as running:
+        token = running.control.open(grant())
+        answer = running.ask(token, chat("write it", stream=True))
+        events = [json.loads(line[6:]) for line in answer.body.decode().splitlines() if line.startswith("data: ")]
+        (call,) = events[-1]["choices"][0]["delta"]["tool_calls"]
+        assert (answer.error, len(events)) == (None, 2)
+        assert (call["function"]["name"], call["function"]["arguments"]) == ("write", "")
+        assert running.control.usage(grant().key).faults == 0
+
+
+def test_a_fault_that_comes_once_spares_the_same_request_of_the_same_box_only(
+    tmp_path: Path, scripted: Scripted
+) -> None:
+    rule = {"text": "all of it", "fault": {"status": 503, "once": True}}
+    with gateway(tmp_path, upstreams=(scripted(rule),)) as running:
+        token, other = running.control.open(grant()), running.control.open(grant("ev-01/trial/2"))
+        asked = [(token, "a"), (token, "b"), (token, "a"), (other, "a"), (other, "a")]
+        assert [running.ask(who, chat(what)).status for who, what in asked] == [503, 503, 200, 503, 200]
+
+
+def test_pieces_of_arguments_are_the_events_of_the_stream(tmp_path: Path, scripted: Scripted) -> None:
+    growing = ['{"a"', '{"a": 1', '{"a": 1}']
+    with gateway(tmp_path, upstreams=(scripted({"tool_calls": [{"name": "w", "arguments": growing}]}),)) as running:
+        answer = running.ask(running.control.open(grant()), chat("go", stream=True))
+        lines = [line[6:] for line in answer.body.decode().splitlines() if line.startswith('data: {"')]
+        deltas = [json.loads(line)["choices"][0]["delta"] for line in lines]
+        said = [each["tool_calls"][0]["function"]["arguments"] for each in deltas if "tool_calls" in each]
+        assert said == ["", *growing]

@@ -22,6 +22,7 @@ SCRIPT = {
         {"role": "user", "pattern": r"order (\d+)", "text": "order {1} is fine"},
         {"role": "user", "pattern": "break", "fault": {"status": 503}},
         {"role": "user", "pattern": "cut", "text": "never to its end", "fault": {"cut_after": 20}},
+        {"role": "user", "pattern": "drops", "text": "all of it", "fault": {"ends_after": 1, "once": True}},
     ],
 }
 """The upstream `main`. The upstream `real` says `real: ` and the last message, for 10 tokens and 5."""
@@ -107,6 +108,18 @@ class GatewayContract:
         assert bench.control.close(grant().key) == closed
         assert bench.control.usage(grant().key) == closed
         assert len(bench.control.record(grant().key)) == 1
+
+    def test_a_stream_that_ends_early_once_is_recorded_replayed_and_whole_when_asked_again(self, bench: Bench) -> None:
+        asked = says("it drops", stream=True)
+        token = bench.control.open(grant("ev-01/dropped", GatewayMode.RECORD))
+        early, whole = bench.ask(token, asked), bench.ask(token, asked)
+        assert (early.status, early.cut, b"[DONE]" in early.body) == (200, False, False)
+        assert b"[DONE]" in whole.body
+        assert bench.control.usage(Key("ev-01/dropped")).faults == 0
+        recording = bench.put(dump(bench.control.record(Key("ev-01/dropped"))[:1]))
+        again = bench.control.open(grant("ev-01/replay", GatewayMode.REPLAY, recording=recording))
+        assert bench.ask(again, asked).body == early.body
+        assert bench.ask(again, asked).body == whole.body
 
     def test_closing_what_was_never_opened_is_silent(self, bench: Bench) -> None:
         assert bench.control.close(Key("ev-09/none")).requests == 0
