@@ -6,8 +6,11 @@ Where MOSS_REQUIRE names the thing (`MOSS_REQUIRE=docker`), the skip is a failur
 import os
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 
 import pytest
+
+from tests.own_engine import dockerd
 
 
 def docker() -> str | None:
@@ -27,7 +30,16 @@ def docker() -> str | None:
     return None
 
 
-PRESENT: dict[str, Callable[[], str | None]] = {"docker": docker}
+def own_engine(variable: str, version: str = "") -> Callable[[], str | None]:
+    """Whether tests can start an engine of their own."""
+    return lambda: None if isinstance(found := dockerd(variable, version), Path) else found
+
+
+PRESENT: dict[str, Callable[[], str | None]] = {
+    "docker": docker,
+    "own-engine": own_engine("MOSS_TEST_DOCKERD"),
+    "docker-20.10": own_engine("MOSS_TEST_DOCKERD_20_10", "20.10"),
+}
 
 
 @cache
@@ -38,6 +50,7 @@ def missing(thing: str) -> str | None:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     required = os.environ.get("MOSS_REQUIRE", "").replace(",", " ").split()
     for mark in item.iter_markers("needs"):
-        if because := missing(mark.args[0]):
-            words = f"needs {mark.args[0]}: {because}"
-            pytest.fail(words, pytrace=False) if mark.args[0] in required else pytest.skip(words)
+        for thing in mark.args:
+            if because := missing(thing):
+                words = f"needs {thing}: {because}"
+                pytest.fail(words, pytrace=False) if thing in required else pytest.skip(words)

@@ -17,6 +17,9 @@ from moss.errors import MossError
 ERRORS_TAIL = 64 << 10
 JOIN_SECONDS = 60.0
 STDOUT, STDERR = 1, 2
+FOLLOWS_TO_THE_END = (1, 42)
+"""The first API whose engines do: Docker 20.10 sometimes ends a followed log before the last words of a box that ends
+in that moment (4 of 60 boxes that print one sign), though its log has them."""
 
 
 class Stream:
@@ -88,18 +91,38 @@ class Spool:
         """A stream that breaks (the engine ends, the container is removed) leaves what came so far."""
         told = False
         with contextlib.suppress(Gone, Conflict, MossError, ValueError), self._engine.saying("output"):
-            for kind, piece in frames(self._engine, self._container):
+            for kind, piece in whole_log(self._engine, self._container):
                 (self.stderr if kind == STDERR else self.stdout).put(piece)
                 if self.cut and not told:
                     told = True
                     self._over()
 
 
-def frames(engine: Engine, container: str) -> Any:
-    """(stream, bytes) as they come: the engine's multiplexed log, from its beginning to the container's end."""
+def whole_log(engine: Engine, container: str) -> Any:
+    """(stream, bytes) as they come, from the log's beginning to the container's end, whatever the engine's age."""
+    came = {STDOUT: 0, STDERR: 0}
+    for kind, piece in frames(engine, container, follow=True):
+        came[kind] = came.get(kind, 0) + len(piece)
+        yield kind, piece
+    if tuple(int(part) for part in engine.api.api_version.split(".")) < FOLLOWS_TO_THE_END:
+        yield from beyond(came, frames(engine, container, follow=False))
+
+
+def beyond(came: dict[int, int], pieces: Any) -> Any:
+    """Of each stream what lies after the bytes that came already."""
+    left = dict(came)
+    for kind, piece in pieces:
+        skipped = min(len(piece), left.get(kind, 0))
+        left[kind] = left.get(kind, 0) - skipped
+        if rest := piece[skipped:]:
+            yield kind, rest
+
+
+def frames(engine: Engine, container: str, follow: bool) -> Any:
+    """(stream, bytes) of the engine's multiplexed log."""
     api = engine.streams
     url = api._url("/containers/{0}/logs", container)
-    answer = api._get(url, params={"follow": 1, "stdout": 1, "stderr": 1}, stream=True)
+    answer = api._get(url, params={"follow": int(follow), "stdout": 1, "stderr": 1}, stream=True)
     with answer:
         api._raise_for_status(answer)
         yield from unframed(answer.raw)

@@ -22,7 +22,11 @@ LOOK = 0.1
 GRACE = 15.0
 OWN_ERROR = re.compile(rb"^(?:ERROR|error): (.*)$", re.MULTILINE)
 UNREACHABLE = re.compile(r"failed to resolve source metadata for (?:docker\.io/(?:library/)?)?([^\s:]+(?::[^\s:]+)?)")
-NO_SPACE, STEP_FAILED = "no space left on device", "did not complete successfully"
+UNREACHABLE_20_10 = re.compile(r"/v2/(?:library/)?([^\s:\"]+)/manifests/([^\s:\"]+)")
+NO_SPACE = "no space left on device"
+STEP_FAILED = ("did not complete successfully", "executor failed running [")
+NO_BASE = ("failed to resolve source metadata", "failed to create llb definition", "pull access denied")
+"""As the engine of today says it, and as Docker 20.10 does."""
 FULL = 16 << 20
 """Bytes: with less free, a step that failed was not at fault."""
 
@@ -133,14 +137,14 @@ def cause(said: bytes, code: int) -> BuildError | NoSpace:
     errors = [plain(line.decode(errors="replace")) for line in OWN_ERROR.findall(said)]
     words = errors[-1] if errors else f"docker build ended with code {code}"
     low = words.lower()
-    if STEP_FAILED in low:
+    if any(sign in low for sign in STEP_FAILED):
         # it quotes the step's own command, whose words decide nothing
         return BuildFailed(words)
     if NO_SPACE in low:
         return NoSpace("the engine has no space left for a build (mend: docker system df, docker builder prune)")
-    if "failed to resolve source metadata" in low or "pull access denied" in low:
-        named = UNREACHABLE.search(words)
-        base = named.group(1) if named else "its base image"
+    if any(sign in low for sign in NO_BASE):
+        named = UNREACHABLE.search(words) or UNREACHABLE_20_10.search(words)
+        base = ":".join(named.groups()) if named else "its base image"
         return BuildBroken(f"the base image {base} is not there (mend: docker pull {base}, or correct FROM)")
     if "cannot connect to the docker daemon" in low or "permission denied while trying to connect" in low:
         return BuildBroken(f"the engine does not answer: {words}")

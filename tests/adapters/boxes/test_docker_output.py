@@ -5,7 +5,7 @@ import io
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moss.adapters.boxes.docker_output import STDERR, STDOUT, Stream, unframed
+from moss.adapters.boxes.docker_output import STDERR, STDOUT, Stream, beyond, unframed
 
 FRAMES = st.lists(st.tuples(st.sampled_from([STDOUT, STDERR]), st.binary(min_size=1, max_size=50)), max_size=10)
 
@@ -48,3 +48,13 @@ def test_a_stream_keeps_its_first_bytes_and_a_mark(pieces: list[bytes], bound: i
     assert stream.tail(4) == said[-4:]
     stream.close()
     assert stream.read(0, 10) == stream.tail(10) == b""
+
+
+@given(FRAMES, st.integers(0, 500), st.integers(0, 500))
+def test_what_came_and_what_lies_beyond_are_the_whole(frames: list[tuple[int, bytes]], out: int, err: int) -> None:
+    whole = {kind: b"".join(data for one, data in frames if one == kind) for kind in (STDOUT, STDERR)}
+    came = {STDOUT: min(out, len(whole[STDOUT])), STDERR: min(err, len(whole[STDERR]))}
+    rest = {STDOUT: b"", STDERR: b""}
+    for kind, piece in beyond(came, frames):
+        rest[kind] += piece
+    assert {kind: whole[kind][: came[kind]] + rest[kind] for kind in whole} == whole

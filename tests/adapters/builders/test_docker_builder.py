@@ -216,8 +216,8 @@ builder.build(tree, "1" * 40, "clerk:1111111", "ev-01/1/build", tree.parent / "k
 
 
 def test_a_build_whose_controller_is_killed_is_built_by_the_next(shop: Workshop) -> None:
-    slow = ("RUN sleep 3", "COPY . .")
-    (shop.tree / "Dockerfile").write_text("\n".join(("FROM python:3.11-slim", f"LABEL a={uuid.uuid4().hex}", *slow)))
+    slow = (f"RUN sleep 3; : {uuid.uuid4().hex}", "COPY . .")
+    (shop.tree / "Dockerfile").write_text("\n".join(("FROM python:3.11-slim", *slow)))
     argv = [sys.executable, "-c", BUILD, str(shop.home.path), str(shop.tree)]
     process = subprocess.Popen(argv)
     log, ends = shop.tree.parent / "killed.log", time.monotonic() + 60
