@@ -10,16 +10,27 @@ from moss.domain.case import Level
 from moss.domain.standing import Held, Tally
 from moss.domain.trial import Mark
 
+_LOST = (
+    "{} trials gave no result, and with the version before this change they do: what brings about an error of the "
+    "model, the gateway or the box counts against the change"
+)
+
 
 def feedback(one: Assessment) -> Iterator[str]:
     """Lines for the next iteration: what was refused, what broke, which keypoints of which cases are not met."""
     yield from one.proof.refusals
+    if lost := [guard for guard in one.guards if guard in one.lost]:
+        yield f"of {len(lost)} turns that went well before, " + _LOST.format(
+            sum(one.tally[each].invalid for each in lost)
+        )
     if broken := len(one.held(Held.BROKEN)):
         yield f"{broken} turns that went well before fail with this change: keep all other behaviour as it was"
     if not one.tried:
         return
     for case in one.unfixed:
         tally = one.tally[case]
+        if case in one.lost:
+            yield f"{case}: {_LOST.format(tally.invalid)}"
         yield f"{case}: passed {tally.passed} of {tally.valid} trials"
         yield from (f"{case}: {line}" for line in _unmet(tally))
     for case in one.worse:

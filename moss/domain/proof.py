@@ -71,11 +71,15 @@ class IterationProof(Frozen):
 
 
 class Wanted(Frozen):
-    """`more` further valid trials of a case on a version are missing."""
+    """`more` further valid trials of a case on a version are missing.
+
+    `live_from`: in a world whose recording ends before that request: a real model answers it and what follows.
+    """
 
     case: CaseId
     version: Digest
     more: int = Field(ge=1)
+    live_from: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,14 +17,22 @@ from moss.domain.trial import Trial, WorldKind
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """The trials of one case on one version: the valid ones in the order of their repeats, and how many were not."""
+    """The trials of one case on one version: the valid ones in the order of their repeats, and how many were not.
+
+    `opened`: the first request at which one of them, invalid ones too, left the recording for a real model.
+    """
 
     trials: tuple[Trial, ...] = ()
     invalid: int = 0
+    opened: int | None = None
 
     @property
     def valid(self) -> int:
         return len(self.trials)
+
+    @property
+    def tried(self) -> int:
+        return self.valid + self.invalid
 
     @property
     def passed(self) -> int:
@@ -45,7 +53,7 @@ class Tally:
         return any(not trial.passed and trial.world is WorldKind.REPLAYED for trial in self.trials)
 
     def first(self, count: int) -> "Tally":
-        return Tally(self.trials[:count], self.invalid)
+        return Tally(self.trials[:count], self.invalid, self.opened)
 
     def worst(self, keypoint: str) -> Level | None:
         """The keypoint's level at its worst valid trial; a trial that does not mark it counts as missing."""
@@ -56,16 +64,19 @@ def level(trial: Trial, keypoint: str) -> Level:
     return next((mark.level for mark in trial.marks if mark.keypoint == keypoint), Level.MISSING)
 
 
-def tallies(trials: Iterable[Trial], version: Digest | None) -> Mapping[CaseId, Tally]:
-    """The tally of every case on `version`. A trial with a key that was seen counts once."""
-    unique = {trial.key: trial for trial in trials if trial.version == version}
+def tallies(trials: Iterable[Trial], version: Digest | None, *, opened: bool = False) -> Mapping[CaseId, Tally]:
+    """The tally of every case on `version`. A trial with a key that was seen counts once.
+
+    `opened`: those whose world was opened to a real model (`Trial.live_from`), else all others.
+    """
+    unique = {one.key: one for one in trials if one.version == version and (one.live_from is not None) is opened}
     found: dict[CaseId, Tally] = {}
     for trial in sorted(unique.values(), key=lambda one: (one.repeat, one.key)):
         before = found.get(trial.case, Tally())
-        if trial.valid:
-            found[trial.case] = Tally((*before.trials, trial), before.invalid)
-        else:
-            found[trial.case] = Tally(before.trials, before.invalid + 1)
+        at = trial.diverged_at if trial.world is WorldKind.LIVE else None
+        opens = min((place for place in (before.opened, at) if place is not None), default=None)
+        valid, lost = ((trial,), 0) if trial.valid else ((), 1)
+        found[trial.case] = Tally((*before.trials, *valid), before.invalid + lost, opens)
     return found
 
 
@@ -110,6 +121,25 @@ class Fix(StrEnum):
     FIXED = "fixed"
     NOT_FIXED = "not_fixed"
     UNDECIDED = "undecided"
+
+
+def control_lacks(candidate: Tally, live: Tally, n: int, *, opened: bool) -> int:
+    """Trials of the live version that are missing before a candidate's invalid ones are held against it.
+
+    An upstream that is down is down for both: so the live version is tried once more for each of them, beside the
+    n of its baseline (where its trials are `opened`, those are none of them).
+    """
+    return (0 if opened else n) + candidate.invalid - live.tried
+
+
+def provoked(candidate: Tally, live: Tally, n: int, *, opened: bool) -> bool | None:
+    """Whether a candidate makes trials invalid that would have failed: n or more beyond those of the live version.
+
+    None while the live version has to be tried (see `control_lacks`).
+    """
+    if candidate.invalid - live.invalid < n:
+        return False
+    return True if control_lacks(candidate, live, n, opened=opened) <= 0 else None
 
 
 class Held(StrEnum):
@@ -202,8 +232,11 @@ def _at_baseline(live: Tally, n: int) -> Tally:
 def _after_choice(live: Tally) -> Tally:
     """A case is in the batch because it failed: the trials up to its first failure chose it.
 
-    Only the later ones are compared. Counting them all would prove a flaky case fixed by doing nothing.
+    Only the later ones are compared. Counting them all would prove a flaky case fixed by doing nothing. Trials in an
+    opened world came after the choice.
     """
+    if live.trials and live.trials[0].live_from is not None:
+        return live
     chosen_by = next((at for at, trial in enumerate(live.trials, 1) if not trial.passed), 0)
     return Tally(live.trials[chosen_by:], live.invalid)
 

@@ -62,6 +62,9 @@ class Trial(Frozen):
     marks: tuple[Mark, ...] = ()
     world: WorldKind = WorldKind.REPLAYED
     diverged_at: int | None = Field(None, description="ordinal of the first request that was not in the recording")
+    live_from: int | None = Field(
+        None, description="ordinal from which a real model was to answer, as it did a candidate that left the recording"
+    )
     changed_lines_ran: bool | None = Field(None, description="None where the substrate cannot tell")
     seconds: float = 0.0
     invalid_because: str | None = None

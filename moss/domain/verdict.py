@@ -4,7 +4,7 @@ Never runs a trial, never sees a clock: the six rows of design 7 over the eviden
 Invariants: a candidate that row 2 forbids is never chosen; a vote can end a run, never promote.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 
 from pydantic import Field
@@ -12,7 +12,7 @@ from pydantic import Field
 from moss.domain.assessment import Assessment, Bench, assess, bench
 from moss.domain.feedback import feedback
 from moss.domain.frozen import Frozen
-from moss.domain.ids import CaseId, Digest
+from moss.domain.ids import CaseId
 from moss.domain.proof import IterationProof, LimitVote, Proof, Rules, Wanted, guards_needed
 from moss.domain.standing import Held, Tally, admitted, baseline_needs, reproduces, tallies
 from moss.domain.stats import upper_bound
@@ -61,7 +61,7 @@ class Numbers(Frozen):
     """The figures a verdict stands on, for the review. `p` is over the cases in a live world, None without one.
 
     `breakage_below` is the exact one-sided 95 % upper bound on the breakage of turns like the guards; a shaky
-    guard counts as broken in it.
+    guard counts as broken in it. `invalid_live`: invalid trials of the same cases and guards on the live version.
     """
 
     cases: int = 0
@@ -71,6 +71,7 @@ class Numbers(Frozen):
     shaky: int = 0
     valid: int = 0
     invalid: int = 0
+    invalid_live: int = 0
     p: float | None = None
     breakage_below: float | None = None
 
@@ -184,7 +185,7 @@ def _after_baseline(
     admits: Sequence[CaseId],
 ) -> tuple[Next, str]:
     if wanted:
-        return _or_out_of_budget(proof, wanted, {proof.base: live})
+        return _or_out_of_budget(proof, wanted, lambda one: live.get(one.case, Tally()))
     if not kept:
         return Next.NOT_REPRODUCED, f"0 of {len(proof.cases)} failures reproduce on the live version"
     needed = guards_needed(len(kept))
@@ -193,16 +194,13 @@ def _after_baseline(
     return Next.ITERATE, f"{len(kept)} of {len(proof.cases)} failures reproduce on the live version"
 
 
-def _or_out_of_budget(
-    proof: Proof, wanted: Sequence[Wanted], tally: Mapping[Digest | None, Mapping[CaseId, Tally]]
-) -> tuple[Next, str]:
-    """More trials, unless they may not be paid or a case is invalid again and again."""
+def _or_out_of_budget(proof: Proof, wanted: Sequence[Wanted], tally: Callable[[Wanted], Tally]) -> tuple[Next, str]:
+    """More trials, unless they may not be paid or a case is invalid again and again. `tally`: what there is so far."""
     more = sum(one.more for one in wanted)
     if not proof.rules.budget_left:
         return Next.OUT_OF_BUDGET, f"{more} more trials are needed and the budget has none left"
     for one in wanted:
-        lost = tally.get(one.version, {}).get(one.case, Tally()).invalid
-        if lost > proof.rules.invalid_limit:
+        if (lost := tally(one).invalid) > proof.rules.invalid_limit:
             return Next.OUT_OF_BUDGET, f"{lost} trials of {one.case} were invalid: no more are paid for"
     return Next.TRIALS, f"{more} more trials are needed"
 
@@ -211,7 +209,11 @@ def _or_out_of_budget(
 
 
 def _trials_missing(proof: Proof, against: Bench, now: Assessment, top: Assessment | None) -> Verdict:
-    tally = {now.proof.version: now.tally, proof.base: against.live}
+    def tally(one: Wanted) -> Tally:
+        if one.version == now.proof.version:
+            return now.tally[one.case]
+        return (against.opened if one.live_from is not None else against.live).get(one.case, Tally())
+
     following, reason = _or_out_of_budget(proof, now.wanted, tally)
     return _say(1, None, following, now, top, reason)
 
@@ -277,7 +279,9 @@ _LIMITS = {
 
 
 def _counted(one: Assessment) -> str:
-    return f"{len(one.fixed)} of {len(one.fixes)} fixed"
+    said = f"{len(one.fixed)} of {len(one.fixes)} fixed"
+    lost = [case for case in one.lost if case in one.fixes]
+    return f"{said}; trials of {', '.join(lost)} are invalid that are valid on the live version" if lost else said
 
 
 def _guarded(one: Assessment) -> str:
@@ -303,6 +307,7 @@ def _numbers(one: Assessment) -> Numbers:
         shaky=shaky,
         valid=sum(tally.valid for tally in one.tally.values()),
         invalid=sum(tally.invalid for tally in one.tally.values()),
+        invalid_live=one.invalid_live,
         p=one.p,
         breakage_below=upper_bound(broken + shaky, len(tried)) if tried else None,
     )

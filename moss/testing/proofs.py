@@ -4,7 +4,7 @@ A word is the trials of one case on one version: p passed and f failed in a repl
 x invalid. `"ppF"` is three valid trials, the last failed while a real model spoke.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from moss.domain.case import Level
 from moss.domain.depth import DIALS, Depth
@@ -25,6 +25,19 @@ def trials(case: str, on: Digest, word: str, levels: Mapping[str, Level] | None 
     """`levels`: of the keypoints of every failed trial, where "missing" of one keypoint is not enough."""
     return tuple(
         _trial(case, on, repeat, letter, levels or {"k": Level.MISSING}) for repeat, letter in enumerate(word, 1)
+    )
+
+
+def diverged(at: int, these: Iterable[Trial]) -> tuple[Trial, ...]:
+    """The same trials, in which the candidate left the recording at that request, for a real model."""
+    return tuple(one.model_copy(update={"diverged_at": at, "world": WorldKind.LIVE}) for one in these)
+
+
+def opened(at: int, these: Iterable[Trial], after: int = 100) -> tuple[Trial, ...]:
+    """The same trials of the live version in a world that is open from that request on, later than all before."""
+    return tuple(
+        one.model_copy(update={"live_from": at, "repeat": one.repeat + after, "key": Key(f"{one.key}/open")})
+        for one in these
     )
 
 

@@ -1,5 +1,7 @@
 """The second table of design 7: each row a test named after it, then what must hold for every proof."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -7,7 +9,20 @@ from hypothesis import strategies as st
 from moss.domain.case import Level
 from moss.domain.proof import IterationProof, LimitVote, Proof, Rules, guards_needed
 from moss.domain.verdict import Next, Verdict, VerdictKind, Wanted, baseline, best, judge
-from moss.testing.proofs import BASE, DEEP, GUARDS, LIGHT, STANDARD, iteration, many, proof, trials, version
+from moss.testing.proofs import (
+    BASE,
+    DEEP,
+    GUARDS,
+    LIGHT,
+    STANDARD,
+    diverged,
+    iteration,
+    many,
+    opened,
+    proof,
+    trials,
+    version,
+)
 
 BROKE = Rules(trials=3, iterations=5, plateau=2, budget_left=False)
 LIVE = {"a": "fff", "b": "fff", "c": "fff"}
@@ -40,10 +55,73 @@ def test_row_1_without_budget_is_out_of_budget() -> None:
 
 
 def test_row_1_a_case_that_is_invalid_again_and_again_is_not_paid_for() -> None:
-    assert judge(proof(LIVE, iteration(1, ALL | {"b": "x" * 9}))).next is Next.TRIALS
-    said = judge(proof(LIVE, iteration(1, ALL | {"b": "x" * 10})))
+    down = LIVE | {"b": "fff" + "x" * 9}
+    assert judge(proof(down, iteration(1, ALL | {"b": "x" * 9}))).next is Next.TRIALS
+    said = judge(proof(down, iteration(1, ALL | {"b": "x" * 10})))
     assert said.next is Next.OUT_OF_BUDGET
     assert "10 trials of b were invalid" in said.reason
+
+
+def test_row_1_before_invalid_trials_are_held_against_a_candidate_the_live_version_is_tried_again() -> None:
+    said = judge(proof(LIVE, iteration(1, ALL | {"b": "xxx"})))
+    assert (said.next, said.wanted) == (Next.TRIALS, (Wanted(case="b", version=BASE, more=3),))
+    levelled = judge(proof(LIVE | {"b": "fffxxx"}, iteration(1, ALL | {"b": "xxx"})))
+    assert levelled.wanted == (Wanted(case="b", version=version(1), more=3),)
+    said = judge(proof(LIVE, iteration(1, ALL | {"b": "xxppp"})))
+    assert (said.row, said.numbers.invalid) == (3, 2)
+
+
+def test_row_1_live_trials_that_are_invalid_for_ever_end_the_asking() -> None:
+    candidate = iteration(
+        1, {"a": ""}, trials=(*many(version(1), GUARDS), *diverged(2, trials("a", version(1), "PPP")))
+    )
+    shaky = proof({"a": "fff"}, candidate)
+    said = judge(replace(shaky, live=(*shaky.live, *opened(2, trials("a", BASE, "x" * 10)))))
+    assert (said.next, "10 trials of a were invalid" in said.reason) == (Next.OUT_OF_BUDGET, True)
+
+
+def test_a_candidate_that_makes_its_trials_invalid_has_not_fixed_the_case_and_is_told_so() -> None:
+    said = judge(proof(LIVE | {"b": "ffffff"}, iteration(1, ALL | {"b": "xxxppp"})))
+    assert (said.row, said.next, said.fixed, said.unfixed) == (5, Next.ITERATE, ("a", "c"), ("b",))
+    assert "trials of b are invalid that are valid on the live version" in said.reason
+    assert any("b: 3 trials gave no result" in line for line in said.feedback)
+    assert (said.numbers.invalid, said.numbers.invalid_live) == (3, 0)
+    last = judge(proof(LIVE | {"b": "ffffff"}, iteration(1, ALL | {"b": "xxxppp"}), rules=Rules(3, 1, 1)))
+    assert (last.row, last.next) == (6, Next.NO_IMPROVEMENT), "not even in part: it makes b worse"
+
+
+def test_a_candidate_that_makes_guards_invalid_has_broken_them() -> None:
+    said = judge(proof(LIVE | {"g1": "pppppp"}, iteration(1, ALL | {"g1": "xxxppp"})))
+    assert (said.row, said.numbers.broken) == (2, 1)
+    assert "of 1 turns that went well before, 3 trials gave no result" in said.feedback[0]
+    assert not any("g1" in line for line in said.feedback)
+
+
+def test_a_candidate_that_leaves_the_recording_is_compared_with_the_live_version_in_that_world() -> None:
+    """A replay that fails n of n is one sample: with a real model the live version may pass as often."""
+    three = dict.fromkeys("abc", "fff")
+    tried = [one for case in three for one in diverged(2, trials(case, version(1), "PPP"))]
+    candidate = iteration(1, {}, trials=(*many(version(1), GUARDS), *tried))
+    first = judge(proof(three, candidate))
+    assert set(first.wanted) == {Wanted(case=case, version=BASE, more=3, live_from=2) for case in three}
+
+    def beside(word: str) -> Proof:
+        plain = proof(three, candidate)
+        return replace(
+            plain, live=(*plain.live, *(one for case in three for one in opened(2, trials(case, BASE, word))))
+        )
+
+    lucky = judge(beside("PPP"))
+    assert (lucky.next, lucky.fixed, lucky.numbers.p) == (Next.TRIALS, (), pytest.approx(1.0))
+    assert {(one.version, one.live_from) for one in lucky.wanted} == {(version(1), None), (BASE, 2)}
+    proven = judge(beside("fff"))
+    assert (proven.row, proven.next, proven.fixed) == (3, Next.CONSENT, ("a", "b", "c"))
+
+
+def test_a_guard_that_failed_outside_the_recording_is_compared_in_that_world() -> None:
+    tried = (*trials("a", version(1), "ppp"), *diverged(1, trials("g1", version(1), "PPF")))
+    candidate = iteration(1, {}, trials=(*many(version(1), {"g2": "ppp", "g3": "ppp"}), *tried))
+    assert judge(proof({"a": "fff"}, candidate)).wanted == (Wanted(case="g1", version=BASE, more=3, live_from=1),)
 
 
 def test_row_1_a_live_case_that_failed_once_is_sampled_to_3n_on_the_candidate() -> None:
