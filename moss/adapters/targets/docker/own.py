@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +171,18 @@ class OwnContainer:
             self._engine.api.stop(self.name, timeout=END_SECONDS)
         with suppress(Gone, Conflict), self._engine.saying(f"{self.name} cannot be removed"):
             self._engine.api.remove_container(self.name, force=True)
+
+    def said(self, line: str) -> bool:
+        """Whether it wrote this line since its last start."""
+        found = self.found()
+        if found is None or not found["State"]["Running"]:
+            return False
+        # the engine says nanoseconds
+        since = datetime.fromisoformat(found["State"]["StartedAt"][:26].rstrip("Z") + "+00:00").timestamp()
+        with suppress(Gone), self._engine.saying(f"{self.name} cannot be read"):
+            written: bytes = self._engine.api.logs(self.name, since=since)
+            return line.encode() in written.splitlines()
+        return False
 
     def says(self) -> str:
         """The last line that it wrote."""

@@ -1,4 +1,4 @@
-"""The hold proxy as a container: it takes the host's port, holds, streams, survives, and gives no way to its control."""
+"""The hold proxy as a container: it takes the host port, holds, streams, survives, and shows nobody its control."""
 
 import asyncio
 import os
