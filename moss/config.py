@@ -4,22 +4,28 @@ Never opens anything but that file, never touches an engine. Secrets are referen
 `kind` chooses an adapter (tagged unions). Paths are relative to the folder of `moss.toml`.
 """
 
-import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Discriminator, Field, Tag, ValidationInfo, field_validator, model_validator
+from pydantic import Field, Tag, ValidationInfo, field_validator, model_validator
 
-from moss.domain.batch import GroupBy
+from moss.config_evidence import EvidenceSettings as EvidenceSettings
+from moss.config_evidence import HermesEvidence as HermesEvidence
+from moss.config_evidence import JsonlEvidence as JsonlEvidence
+from moss.config_evidence import Rule as Rule
+from moss.config_evidence import RuleKeypoint as RuleKeypoint
+from moss.config_evidence import Word as Word
+from moss.config_live import Argv as Argv
+from moss.config_live import DockerLive as DockerLive
+from moss.config_live import LiveSettings as LiveSettings
+from moss.config_live import ProcessLive as ProcessLive
+from moss.config_live import kind_or, state_folder
 from moss.domain.budget import Budget
-from moss.domain.case import Check, OnDivergence, Where, compiled
+from moss.domain.case import OnDivergence
 from moss.domain.consent import raw_key
 from moss.domain.depth import Depth
 from moss.domain.frozen import Frozen
 from moss.domain.policy import SourcePolicy
-
-Word = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]
-Argv = Annotated[tuple[str, ...], Field(min_length=1)]
 
 
 class Secret(Frozen):
@@ -80,21 +86,6 @@ class DockerBuild(Frozen):
     logins: Path | None = Field(None, description="folder with a docker client's config.json, for private base images")
 
 
-class ProcessLive(Frozen):
-    """The live agent as a supervised process of this host."""
-
-    kind: Literal["process"] = "process"
-    argv: Argv = Field(description="words {port} {state} {image} {gateway} {token} are filled in")
-    env: dict[str, str] = {}
-    preflight_env: dict[str, str] = Field({}, description="added for preflight and trials: outward effects off")
-    host: str = Field("127.0.0.1", description="the address of this host on which the hold proxy listens")
-    port: int = Field(ge=1, le=65535, description="where users talk to it: the hold proxy listens here")
-    state: Path
-    grace_seconds: float = Field(10.0, gt=0)
-    start_seconds: float = Field(60.0, gt=0)
-    drain: Literal["hold", "drain"] = Field("hold", description="agents that poll (chat bots) are drained, not held")
-
-
 class HealthSettings(Frozen):
     path: str = "/health"
     ready_status: int = 200
@@ -138,65 +129,6 @@ class CanarySettings(Frozen):
     message: str = "ping"
     contains: str = Field("", description="what the answer must hold; empty: any answer with status 200")
     seconds: float = Field(30.0, gt=0)
-
-
-class Rule(Frozen):
-    """A detector of the user's own: a turn in which `pattern` is found at `where` (or `tool` was called too often)."""
-
-    name: Word
-    where: Where = Where.TOOL_RESULTS
-    pattern: str | None = Field(None, max_length=1000)
-    tool: str | None = None
-    more_than: int | None = Field(None, ge=0, description="with `tool`: calls in one turn above this count")
-    signal: str | None = Field(None, description="bytes that such a turn's raw line holds: makes the scan fast")
-    keypoints: tuple["RuleKeypoint", ...] = ()
-
-    @field_validator("pattern")
-    @classmethod
-    def _compiles(cls, pattern: str | None) -> str | None:
-        if pattern is not None:
-            try:
-                re.compile(pattern)
-            except re.error as error:
-                raise ValueError(f"not a regular expression: {error}") from None
-        return pattern
-
-
-class RuleKeypoint(Frozen):
-    """What a turn recognised by the rule must do when it goes well. `{1}` in a grader's arguments is the rule's group 1
-    of the match in the failing turn, or a capture of `from_user` in the user's message."""
-
-    id: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")
-    says: str
-    check: Check
-    positive: bool = True
-    from_user: str | None = Field(None, description="regular expression over the user's message; groups fill {1}, {2}")
-
-    @field_validator("from_user")
-    @classmethod
-    def _compiles(cls, pattern: str | None) -> str | None:
-        return pattern if pattern is None else compiled(pattern)
-
-
-class JsonlEvidence(Frozen):
-    """The neutral format, one turn a line (docs/evidence.md). `glob` is below the live state folder."""
-
-    kind: Literal["jsonl"] = "jsonl"
-    glob: str = "sessions/*.jsonl"
-
-
-class EvidenceSettings(Frozen):
-    source: JsonlEvidence = JsonlEvidence()
-    every_seconds: float = Field(60.0, gt=0)
-    group_by: GroupBy = GroupBy.FINGERPRINT
-    seal_at: int = Field(8, ge=1)
-    rules: tuple[Rule, ...] = ()
-    builtin: tuple[str, ...] = Field(
-        ("tool-error", "stream-cut", "http-error", "length", "empty-reply", "exit-code"),
-        description="built-in detectors that are on",
-    )
-    redact: tuple[str, ...] = Field((), description="patterns of the user's own, beside keys, tokens, mail and cards")
-    guard_checks: tuple[Check, ...] = Field((), description="keypoints of every guard, beside status and same tools")
 
 
 class ProcessBoxes(Frozen):
@@ -277,6 +209,9 @@ class TrialSettings(Frozen):
     pids: int = Field(256, ge=8)
     seed: Path | None = Field(None, description="state folder every trial starts from")
     files: tuple[str, ...] = Field((), description="state files that checks and the record may hold")
+    state_bytes: int = Field(
+        1 << 30, ge=1 << 16, description="what a trial may leave in its state for graders; one that leaves more fails"
+    )
 
 
 class Approver(Frozen):
@@ -334,21 +269,11 @@ class ApiSettings(Frozen):
     port: int = Field(8791, ge=1, le=65535)
 
 
-def _kind_or(default: str) -> Discriminator:
-    """Chooses by `kind`; a table without one is the first look's, which needs no engine."""
-
-    def kind(told: object) -> str | None:
-        found = told.get("kind", default) if isinstance(told, dict) else getattr(told, "kind", None)
-        return found if isinstance(found, str) else None
-
-    return Discriminator(kind)
-
-
 BuildSettings = Annotated[
-    Annotated[CheckoutBuild, Tag("checkout")] | Annotated[DockerBuild, Tag("docker")], _kind_or("checkout")
+    Annotated[CheckoutBuild, Tag("checkout")] | Annotated[DockerBuild, Tag("docker")], kind_or("checkout")
 ]
 BoxesSettings = Annotated[
-    Annotated[ProcessBoxes, Tag("process")] | Annotated[DockerBoxes, Tag("docker")], _kind_or("process")
+    Annotated[ProcessBoxes, Tag("process")] | Annotated[DockerBoxes, Tag("docker")], kind_or("process")
 ]
 
 
@@ -359,7 +284,7 @@ class Settings(Frozen):
     home: Path
     substrate: SubstrateSettings
     build: BuildSettings = CheckoutBuild()
-    live: ProcessLive
+    live: LiveSettings
     health: HealthSettings = HealthSettings()
     turn: Annotated[OpenAiTurn | HttpTurn | ExecTurn, Field(discriminator="kind")] = OpenAiTurn()
     canary: CanarySettings = CanarySettings()
@@ -391,6 +316,12 @@ class Settings(Frozen):
         roles = {str(name): role for name, role in self.roles.items()}
         role = roles.get(stage) or roles.get("default") or RoleSettings()
         return role.model_copy(update={"coder": coder}) if coder else role
+
+    @property
+    def state(self) -> Path | None:
+        """The live state where it is a folder of this host by the settings; else `LiveTarget.evidence_root` knows."""
+        folder = state_folder(self.live)
+        return self.path(folder) if folder is not None else None
 
     def path(self, path: Path) -> Path:
         """A path of `moss.toml`, made absolute."""

@@ -5,6 +5,7 @@ and `moss status` start fast. Invariant: every secret is resolved from its refer
 only to the part that needs it.
 """
 
+import hmac
 import os
 import secrets
 import shutil
@@ -36,8 +37,8 @@ from moss.ports import (
     Grant,
     Image,
     ImageBuilder,
+    InstalledTarget,
     Judge,
-    LiveTarget,
     Notifier,
     Source,
     Store,
@@ -161,13 +162,24 @@ class Wiring:
 
     @cached_property
     def evidence(self) -> EvidenceSource:
-        from moss.adapters.evidence.jsonl import JsonlSource
+        match self.settings.evidence.source:
+            case config.JsonlEvidence() as settings:
+                from moss.adapters.evidence.jsonl import JsonlSource
 
-        return JsonlSource(self.settings.evidence.source, self.redactor)
+                return JsonlSource(settings, self.redactor)
+            case config.HermesEvidence() as settings:
+                from moss.adapters.evidence.hermes import HermesSource
+
+                return HermesSource(settings, self.redactor, self.home / "work" / "evidence", self.clock.now)
 
     @property
-    def target(self) -> LiveTarget:
+    def target(self) -> InstalledTarget:
         return self.process_target
+
+    @property
+    def state(self) -> Path:
+        """The live state, as far as it may be read from this host. Raises: TargetDown."""
+        return self.settings.state or self.target.evidence_root()
 
     @cached_property
     def process_target(self) -> "ProcessTarget":
@@ -233,6 +245,7 @@ class Wiring:
             verify=verify,
             judges=self.judges,
             notifiers=self.notifiers,
+            keyed=lambda words: hmac.digest(salt_of(self.home), f"session {words}".encode(), "sha256"),
             free_bytes=lambda: shutil.disk_usage(self.home).free,
         )
 
@@ -293,7 +306,7 @@ class Wiring:
     def keep_alive(self) -> None:
         """The gateway and the live agent's supervisor and hold proxy run; silent where they do."""
         self.start_gateway()
-        self.process_target.keep_alive()
+        self.target.keep_alive()
 
     def image_of(self, commit: CommitId) -> Image:
         """The image of a commit, built if it is not there. Raises: BuildFailed, BuildBroken, NoSpace."""
@@ -308,7 +321,7 @@ class Wiring:
     def install(self, commit: CommitId) -> Image:
         """The live agent's first start under MOSS, at a commit. Raises: NotExpected, BuildFailed, TargetDown."""
         image = self.image_of(commit)
-        self.process_target.install(image)
+        self.target.install(image)
         return image
 
 

@@ -56,6 +56,6 @@ def uncommitted(wiring: "Wiring", commit: "CommitId") -> list[str]:
     """Files of the user's checkout that are not as in `commit`; MOSS's own beside them are no part of the agent."""
     settings = wiring.settings
     folder = settings.path(settings.substrate.source).resolve()
-    own = [path.resolve() for path in (settings.home, settings.path(settings.live.state), settings.root / "moss.toml")]
+    own = [path.resolve() for path in (settings.home, settings.state, settings.root / "moss.toml") if path is not None]
     changed = [one.path for one in wiring.source.diff(commit, folder).files]
     return [path for path in changed if not any((folder / path).is_relative_to(one) for one in own)]

@@ -160,12 +160,12 @@ def turn(wiring: "Wiring") -> Look:
 
 def _front(wiring: "Wiring") -> Place:
     """Where users talk to the agent."""
-    live = wiring.settings.live
-    return Place("127.0.0.1" if live.host in ("0.0.0.0", "::") else live.host, live.port)  # noqa: S104
+    host, port = wiring.target.front()
+    return Place("127.0.0.1" if host in ("", "0.0.0.0", "::") else host, port)  # noqa: S104
 
 
 def evidence(wiring: "Wiring") -> Look:
-    probed = wiring.evidence.check(wiring.settings.path(wiring.settings.live.state))
+    probed = wiring.evidence.check(wiring.state)
     level = Level.OK if probed.ok else Level.FAIL
     return Look(name="evidence", level=level, detail=probed.detail, mend=probed.mend)
 
@@ -189,13 +189,15 @@ def gateway(wiring: "Wiring") -> Look:
 
 
 def hold(wiring: "Wiring") -> Look:
-    live, name = wiring.settings.live, "hold proxy"
-    if live.drain == "drain":
+    name = "hold proxy"
+    if wiring.settings.live.drain == "drain":
         return Look(name=name, level=Level.OK, detail="not used: this agent polls, so it is drained and not held")
     if not proxy_runs(wiring.settings):
-        said = f"nothing of MOSS listens on {live.host}:{live.port}"
+        place = _front(wiring)
+        said = f"nothing of MOSS listens on {place.host}:{place.port}"
         return Look(name=name, level=Level.FAIL, detail=said, mend="moss adopt, then moss serve")
-    return Look(name=name, level=Level.OK, detail=f"{live.host}:{live.port}")
+    host, port = wiring.target.front()
+    return Look(name=name, level=Level.OK, detail=f"{host}:{port}")
 
 
 def approvers(wiring: "Wiring") -> Look:

@@ -230,8 +230,8 @@ def _live(wiring: "Wiring") -> Digest | None:
 def _state_bytes(wiring: "Wiring") -> int | None:
     from moss.adapters.targets.process import tree
 
-    state = wiring.settings.path(wiring.settings.live.state)
     try:
+        state = wiring.state
         return tree.measure(state) if state.is_dir() else None
-    except OSError:
+    except (OSError, MossError):
         return None

@@ -53,7 +53,7 @@ def adopt(
     image = wiring.image_of(full)
     owner = pid or owner_of(wiring.settings.live.port)
     if owner is None:
-        wiring.process_target.install(image)
+        wiring.target.install(image)
     else:
         _move(session, owner, image.name, full, yes)
     _wait(session)
@@ -61,8 +61,8 @@ def adopt(
 
 
 def _front(session: Session) -> str:
-    live = session.settings.live
-    return f"{live.host}:{live.port}"
+    host, port = session.wiring.target.front()
+    return f"{host}:{port}"
 
 
 def _again(session: Session, live: LiveLine) -> None:
@@ -75,14 +75,14 @@ def _again(session: Session, live: LiveLine) -> None:
     if image is None:
         raise Refused(f"the image of {plain(live.name, 80)} is gone", mend="moss adopt --commit REF builds one")
     wiring.start_gateway()
-    wiring.process_target.install(image)
+    wiring.target.install(image)
     _wait(session)
     _told(session, live.name, live.commit or "not known", f"serves on {_front(session)} again")
 
 
 def _wait(session: Session) -> None:
     """Until the agent is ready: who is told that it serves may send. Raises: Refused when it does not get ready."""
-    target, ends = session.wiring.process_target, time.monotonic() + session.settings.live.start_seconds
+    target, ends = session.wiring.target, time.monotonic() + session.settings.live.start_seconds
     while (probe := target.probe()).readiness is not Readiness.READY:
         if probe.exit_code is not None or time.monotonic() > ends:
             mend = f"see {session.wiring.home}/live/agent.log, then moss doctor"

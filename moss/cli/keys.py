@@ -61,7 +61,8 @@ def _passphrase(session: Session, file: Path | None) -> str | None:
 def _away(session: Session) -> list[Path]:
     """Folders that the agent or MOSS reads: no key may be in them."""
     settings = session.settings
-    return [settings.home, settings.path(settings.substrate.source), settings.path(settings.live.state)]
+    folders = (settings.home, settings.path(settings.substrate.source), settings.state)
+    return [folder for folder in folders if folder is not None]
 
 
 def _append(file: Path, entry: str) -> bool:

@@ -123,7 +123,7 @@ def down(context: typer.Context, yes: bool = typer.Option(False, "--yes", help="
             raise UserError(f"{live.name} is live: its users would get no answer", mend="moss down --yes")
         typer.confirm(f"{live.name} is live. Stop it?", abort=True)
     if live.known:
-        session.wiring.process_target.shut_down()
+        session.wiring.target.shut_down()
     session.wiring.stop_gateway()
     if session.screen.json:
         session.screen.values(stopped=[live.name] if live.known else [], gateway=True)

@@ -50,6 +50,7 @@ from moss.ports.store import RunRow as RunRow
 from moss.ports.store import Store as Store
 from moss.ports.target import Answered as Answered
 from moss.ports.target import Held as Held
+from moss.ports.target import InstalledTarget as InstalledTarget
 from moss.ports.target import LiveTarget as LiveTarget
 from moss.ports.target import LiveVersion as LiveVersion
 from moss.ports.target import Probe as Probe

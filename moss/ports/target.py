@@ -131,3 +131,25 @@ class LiveTarget(Protocol):
 
     def forget(self, key: Key) -> None:
         """Drops the snapshot of a swap that can no longer be undone. Absent is silent."""
+
+
+class InstalledTarget(LiveTarget, Protocol):
+    """A live target with what stands around it: set up once, kept running, taken down."""
+
+    def keep_alive(self) -> None:
+        """What must run beside the agent (hold proxy, supervisor, door to the gateway) runs, and the proxy knows where
+        the agent is; silent where it is so. Raises: TargetDown when one of them does not start."""
+
+    def rehearse(self, image: Image) -> None:
+        """All that a first start needs is there; nothing is started. Raises: BoxRefused, GatewayDown, TargetDown."""
+
+    def install(self, image: Image) -> None:
+        """The first start of a version, from now on started again whenever it ends. Already running it is silent.
+
+        Raises: NotExpected when another one runs, BoxRefused, GatewayDown, TargetDown."""
+
+    def shut_down(self) -> None:
+        """The agent and what stands around it have ended when this returns. For a demo's end, and undo."""
+
+    def front(self) -> tuple[str, int]:
+        """Where users talk to the agent: an address of this host."""

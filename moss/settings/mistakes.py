@@ -116,6 +116,8 @@ def _below(whole: dict[str, Any], here: Any, word: str | int) -> Iterator[Any]:
     for one in _choices(whole, here):
         if word in one.get("properties", {}):
             yield one["properties"][word]
+        elif word == one.get("properties", {}).get("kind", {}).get("const"):
+            yield one  # a union whose tag has a default
         elif isinstance(word, int) and "items" in one:
             yield one["items"]
         elif isinstance(one.get("additionalProperties"), dict):

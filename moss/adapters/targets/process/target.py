@@ -20,7 +20,7 @@ from moss.adapters.targets.process.home import SupervisorHome
 from moss.adapters.targets.process.snapshots import Snapshots
 from moss.adapters.targets.process.ward import environment
 from moss.adapters.targets.process.words import Agent, Record, Restart, Spec, Version
-from moss.config import OpenAiTurn, Settings
+from moss.config import OpenAiTurn, ProcessLive, Settings
 from moss.daemon import durable
 from moss.domain.frozen import Frozen
 from moss.domain.ids import Digest, Key
@@ -60,6 +60,7 @@ class ProcessTarget:
         images: Callable[[Digest], Path],
         access: Callable[[], tuple[str, str]],
     ) -> None:
+        assert isinstance(settings.live, ProcessLive)
         self._live, self._swap, self._turns = settings.live, settings.swap, turns
         self._images, self._access = images, access
         self._free_bytes = settings.retention.free_bytes
@@ -109,6 +110,9 @@ class ProcessTarget:
         self._supervisor.stop(None, self._live.grace_seconds)
         self._supervisor.quit()
         hold_launch.stop(self.options)
+
+    def front(self) -> tuple[str, int]:
+        return (self._live.host, self._live.port)
 
     # the port
 
@@ -275,6 +279,7 @@ class ProcessTarget:
 
 def hold_options(home: Path, settings: Settings) -> HoldOptions:
     """The proxy before the live agent, as the settings want it."""
+    assert isinstance(settings.live, ProcessLive)
     session = settings.turn.session_header if isinstance(settings.turn, OpenAiTurn) else "X-Session-Id"
     return HoldOptions(
         folder=home / "hold",
