@@ -27,6 +27,10 @@ class Stand(ABC):
     def write(self, *turns: Turn) -> None:
         """What the agent does at the end of each turn."""
 
+    def as_read(self, turn: Turn) -> Turn:
+        """A written turn as the source gives it: what the agent does not keep is not there."""
+        return turn
+
     @abstractmethod
     def spoil(self, session: str, ordinal: int) -> None:
         """Makes one written turn unreadable."""
@@ -119,7 +123,8 @@ class EvidenceSourceContract:
     def test_a_small_state_is_read_whole(self, stand: Stand) -> None:
         stand.write(said("s2", 1), said("s1", 1), said("s1", 2, failed=True))
         assert [turn.id for turn in stand.source.turns(stand.root)] == ["s1#1", "s1#2", "s2#1"]
-        assert stand.source.turns(stand.root, "s1") == [said("s1", 1), said("s1", 2, failed=True)]
+        written = [said("s1", 1), said("s1", 2, failed=True)]
+        assert stand.source.turns(stand.root, "s1") == [stand.as_read(turn) for turn in written]
         assert list(stand.source.turns(stand.root, "s9")) == []
 
     def test_no_secret_leaves_by_any_way(self, stand: Stand) -> None:
