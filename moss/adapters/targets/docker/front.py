@@ -10,13 +10,16 @@ The agent's address is told by the target (`client.backend`) at each start: it c
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+from pydantic import Field, TypeAdapter, ValidationError
 
 from moss.adapters.targets.docker.own import Own, OwnContainer
 from moss.daemon import durable
 from moss.dockerd import Engine, home_tag
-from moss.errors import TargetDown
+from moss.domain.frozen import Frozen
+from moss.errors import TargetDown, TargetError
+from moss.files import write_durably
 from moss.hold.client import HoldClient
 from moss.hold.options import HoldOptions, to_argv
 
@@ -27,12 +30,14 @@ START_SECONDS = 20.0
 LOOK = 0.02
 
 
-@dataclass(frozen=True, slots=True)
-class Published:
+class Published(Frozen):
     """An address of this host at which users reach the agent. `host` empty: all of them."""
 
     host: str
-    port: int
+    port: int = Field(ge=1, le=65535)
+
+
+PORTS = TypeAdapter(tuple[Published, ...])
 
 
 class Front:
@@ -42,6 +47,8 @@ class Front:
     def __init__(self, engine: Engine, home: Path, options: HoldOptions, image: str) -> None:
         self._container = OwnContainer(engine, home_tag(home), "front")
         self._options, self._image = options, image
+        # not in the proxy's own folder: what it could write there must not open another port
+        self._ports = durable.private_folder(home.absolute() / "live") / "front.json"
         self.client = HoldClient(options.folder)
 
     @property
@@ -49,19 +56,20 @@ class Front:
         """Of its container."""
         return self._container.name
 
-    def keep_alive(self, networks: Sequence[str], ports: Sequence[Published]) -> None:
-        """It has `ports`, stands on `networks` and answers when this returns. Silent where it is so.
+    def keep_alive(self, networks: Sequence[str], ports: Sequence[Published] | None = None) -> None:
+        """It has `ports` (None: those that it was given last), stands on `networks` and answers when this returns.
+        Silent where it is so.
 
         Raises: TargetDown: its image is not there, a port is taken, it does not get ready.
         """
         durable.private_folder(self._options.folder)
-        self._container.keep(self._own(ports), networks)
+        self._container.keep(self._own(self._remembered(ports)), networks)
         self._wait()
 
     def prepare(self, networks: Sequence[str], ports: Sequence[Published]) -> None:
         """It is made but not started: whatever can fail before its port is free has. Raises: TargetDown."""
         durable.private_folder(self._options.folder)
-        self._container.prepare(self._own(ports), networks)
+        self._container.prepare(self._own(self._remembered(ports)), networks)
 
     def revive(self) -> bool:
         """One that was made and ended by hand is started as it was; whether there was need to. Raises: TargetDown."""
@@ -75,19 +83,30 @@ class Front:
     def stop(self) -> None:
         """It is gone, its port free, when this returns. Absent is silent."""
         self._container.remove()
+        durable.remove(self._ports)
 
     def runs(self) -> bool:
         return self._container.runs()
 
     def published(self) -> tuple[Published, ...]:
-        """The addresses that it has or would have; none when there is no front."""
-        found = self._container.found()
-        bindings = {} if found is None else found["HostConfig"]["PortBindings"] or {}
-        return tuple(Published(one["HostIp"], int(one["HostPort"])) for each in bindings.values() for one in each)
+        """The addresses that it was given last, also while it is away."""
+        data = durable.read(self._ports)
+        try:
+            return () if data is None else PORTS.validate_json(data)
+        except ValidationError as error:
+            raise TargetError(f"{self._ports} cannot be read: {error.error_count()} errors") from error
 
     def image_is_current(self) -> bool:
         """Whether it runs the image that is named now; one that runs is not exchanged for a newer one by itself."""
         return self._container.image_is(self._image)
+
+    def _remembered(self, ports: Sequence[Published] | None) -> Sequence[Published]:
+        """On the disk before it is done."""
+        known = self.published()
+        if ports is None or tuple(ports) == known:
+            return known
+        write_durably(self._ports, PORTS.dump_json(tuple(ports)))
+        return ports
 
     def _own(self, ports: Sequence[Published]) -> Own:
         # `--detach` is for a process of the host

@@ -32,7 +32,7 @@ class Fronted:
         self.url = f"http://127.0.0.1:{self.port}"
 
     def up(self) -> None:
-        self.front.keep_alive([self.network], [Published("127.0.0.1", self.port)])
+        self.front.keep_alive([self.network], [Published(host="127.0.0.1", port=self.port)])
         self.tell(self.agent, "one")
 
     def tell(self, agent: str, boot: str) -> None:
@@ -65,7 +65,7 @@ def test_what_is_asked_for_again_changes_nothing(fronted: Fronted) -> None:
     fronted.up()
     after = fronted.beside.inspect(fronted.front.name)
     assert (before["Id"], before["State"]) == (after["Id"], after["State"])
-    assert fronted.front.published() == (Published("127.0.0.1", fronted.port),)
+    assert fronted.front.published() == (Published(host="127.0.0.1", port=fronted.port),)
 
 
 def test_a_message_waits_while_the_agents_container_is_exchanged(fronted: Fronted) -> None:
@@ -103,6 +103,14 @@ def test_one_that_was_stopped_by_hand_is_revived(fronted: Fronted) -> None:
     assert httpx.get(f"{fronted.url}/health").status_code == 200
 
 
+def test_one_that_was_removed_by_hand_comes_back_with_its_ports(fronted: Fronted) -> None:
+    docker("rm", "-f", fronted.front.name)
+    fronted.front.keep_alive([fronted.network])
+    assert httpx.get(f"{fronted.url}/health").status_code == 200
+    fronted.front.stop()
+    assert fronted.front.published() == ()
+
+
 def test_one_that_crashes_comes_back_by_itself(fronted: Fronted) -> None:
     pid = int(fronted.beside.inspect(fronted.front.name)["State"]["Pid"])  # type: ignore[index]
     # it runs as this user
@@ -131,14 +139,14 @@ async def test_events_come_one_by_one_and_a_websocket_both_ways(fronted: Fronted
 
 def test_on_more_networks_and_other_ports_it_is_made_to_fit(fronted: Fronted) -> None:
     second, port = fronted.beside.network(), free_port()
-    fronted.front.keep_alive([fronted.network, second], [Published("127.0.0.1", port)])
+    fronted.front.keep_alive([fronted.network, second], [Published(host="127.0.0.1", port=port)])
     fronted.tell(fronted.agent, "one")
     joined = fronted.beside.inspect(fronted.front.name)["NetworkSettings"]["Networks"]  # type: ignore[index]
     assert set(joined) == {fronted.network, second}
     assert httpx.get(f"http://127.0.0.1:{port}/health").status_code == 200
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"{fronted.url}/health")
-    fronted.front.keep_alive([second], [Published("127.0.0.1", port)])
+    fronted.front.keep_alive([second], [Published(host="127.0.0.1", port=port)])
     joined = fronted.beside.inspect(fronted.front.name)["NetworkSettings"]["Networks"]  # type: ignore[index]
     assert set(joined) == {second}
 
@@ -148,7 +156,7 @@ def test_a_port_that_somebody_has_is_named(beside: Beside) -> None:
     beside.agent("-p", f"127.0.0.1:{taken}:8080", "--network", network)
     front = Front(beside.engine, beside.home, front_options(beside.home, 8080, "/health", "X"), MOSS_IMAGE)
     with pytest.raises(TargetDown, match=rf"the port 127\.0\.0\.1:{taken} is taken \(mend: docker ps"):
-        front.keep_alive([network], [Published("127.0.0.1", taken)])
+        front.keep_alive([network], [Published(host="127.0.0.1", port=taken)])
 
 
 def test_an_image_that_is_not_there_is_named_with_its_mend(beside: Beside) -> None:
@@ -161,7 +169,7 @@ def test_an_image_that_is_not_there_is_named_with_its_mend(beside: Beside) -> No
 def test_on_the_engines_default_network_it_works_without_a_name(beside: Beside) -> None:
     agent, port = beside.agent(), free_port()
     front = Front(beside.engine, beside.home, front_options(beside.home, 8080, "/health", "X"), MOSS_IMAGE)
-    front.keep_alive(["bridge"], [Published("127.0.0.1", port)])
+    front.keep_alive(["bridge"], [Published(host="127.0.0.1", port=port)])
     front.client.backend(Backend(host=beside.address(agent, "bridge"), port=8080))
     assert httpx.get(f"http://127.0.0.1:{port}/health").status_code == 200
 
