@@ -228,7 +228,7 @@ def _live(wiring: "Wiring") -> Digest | None:
 
 
 def _state_bytes(wiring: "Wiring") -> int | None:
-    from moss.adapters.targets.process import tree
+    from moss.adapters.targets.state import tree
 
     try:
         state = wiring.state

@@ -14,12 +14,12 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from moss.adapters.targets.process import running_copy, tree
 from moss.adapters.targets.process.client import SupervisorClient
 from moss.adapters.targets.process.home import SupervisorHome
-from moss.adapters.targets.process.snapshots import Snapshots
 from moss.adapters.targets.process.ward import environment
 from moss.adapters.targets.process.words import Agent, Record, Restart, Spec, Version
+from moss.adapters.targets.state import running_copy, tree
+from moss.adapters.targets.state.snapshots import Snapshots
 from moss.config import OpenAiTurn, ProcessLive, Settings
 from moss.daemon import durable
 from moss.domain.frozen import Frozen

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from moss.adapters.targets.process import running_copy
+from moss.adapters.targets.state import running_copy
 from moss.errors import NoSpace, TargetError
 
 from .test_tree import small_disk as small_disk

@@ -1,7 +1,8 @@
 """Owns the snapshots of the state and putting one back. Never looks whether an agent runs: the target does.
 
 Invariant: a snapshot without its marker does not exist; the state folder is at every moment the old one, absent for
-the blink between two renames with both at hand, or the whole snapshot.
+the blink between two renames with both at hand, or the whole snapshot. A folder that cannot be renamed is exchanged
+entry by entry instead (`exchange`).
 """
 
 import contextlib
@@ -12,7 +13,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from moss.adapters.targets.process import tree
+from moss.adapters.targets.state import exchange, tree
 from moss.daemon import durable
 from moss.daemon.machine import boot_id
 from moss.domain.frozen import Frozen
@@ -35,10 +36,13 @@ class Marker(Frozen):
 
 @dataclass(frozen=True, slots=True)
 class Snapshots:
-    """Snapshots of `state`, each in a folder of its own below `folder`."""
+    """Snapshots of `state`, each in a folder of its own below `folder`. `in_place`: the state is a mount or a volume.
+    `hardens`: a snapshot is made durable beside the caller's further work; else by `harden`, when that is called."""
 
     folder: Path
     state: Path
+    in_place: bool = False
+    hardens: bool = True
 
     def taken(self, key: Key) -> Snapshot | None:
         """The whole snapshot of a swap."""
@@ -67,8 +71,9 @@ class Snapshots:
         self._copy(self.state, folder / "state", tree.copy_exact)
         marker = Marker(key=key, bytes=size, seconds=time.monotonic() - began, machine_boot=boot_id())
         write_durably(folder / "whole.json", marker.model_dump_json().encode())
-        # The agent is down now: the disk gets its time while the next version starts.
-        threading.Thread(target=self._make_durable, args=(folder, marker), name="durable", daemon=True).start()
+        if self.hardens:
+            # The agent is down now: the disk gets its time while the next version starts.
+            threading.Thread(target=self.harden, args=(key,), name="durable", daemon=True).start()
         return Snapshot(key, size, marker.seconds)
 
     def restore(self, key: Key) -> None:
@@ -78,6 +83,9 @@ class Snapshots:
         """
         if self.taken(key) is None:
             raise TargetError(f"there is no whole snapshot of {key}")
+        if self.in_place:
+            exchange.in_place(self._of(key) / "state", self.state, _name(key))
+            return
         incoming, displaced = self._beside(key, "incoming"), self._beside(key, "displaced")
         if not displaced.exists():
             self._copy(self._of(key) / "state", incoming, tree.copy_durably)
@@ -88,6 +96,9 @@ class Snapshots:
 
     def settle(self, key: Key) -> None:
         """Drops the state that a restore displaced, and what a killed restore left."""
+        if self.in_place:
+            exchange.settle(self.state, _name(key))
+            return
         remove_tree(self._beside(key, "displaced"))
         remove_tree(self._beside(key, "incoming"))
 
@@ -97,12 +108,14 @@ class Snapshots:
         durable.remove(self._of(key) / "whole.json")
         remove_tree(self._of(key))
 
-    def _make_durable(self, folder: Path, marker: Marker) -> None:
+    def harden(self, key: Key) -> None:
+        """A whole snapshot outlives a power cut when this returns; absent is silent."""
+        folder = self._of(key)
         # Forgotten meanwhile, or a disk that fails: then it stays what it is, a snapshot of this run.
         with contextlib.suppress(OSError):
             tree.make_durable(folder / "state")
-            if (folder / "whole.json").exists():
-                done = marker.model_copy(update={"durable": True})
+            if (data := durable.read(folder / "whole.json")) is not None:
+                done = Marker.model_validate_json(data).model_copy(update={"durable": True})
                 write_durably(folder / "whole.json", done.model_dump_json().encode())
 
     def _copy(self, source: Path, target: Path, copy_file: tree.CopyFile) -> None:

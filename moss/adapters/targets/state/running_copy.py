@@ -12,7 +12,7 @@ import time
 from contextlib import closing
 from pathlib import Path
 
-from moss.adapters.targets.process import tree
+from moss.adapters.targets.state import tree
 from moss.errors import NoSpace, TargetError
 from moss.files import remove_tree
 
@@ -69,7 +69,39 @@ def _copy_database(source: Path, target: Path) -> None:
     except sqlite3.Error as error:
         if tree.free(target.parent) < source.stat().st_size:
             raise NoSpace(f"{target}: the disk is full") from error
-        raise TargetError(f"{source}: the database cannot be copied ({error})") from error
+        if not (_is_read_only(source) and _copy_pair(source, target)):
+            raise TargetError(f"{source}: the database cannot be copied ({error})") from error
+
+
+def _is_read_only(source: Path) -> bool:
+    """Where nothing can be written beside it, SQLite opens no WAL database that nobody else has open."""
+    return not os.access(source.parent, os.W_OK)
+
+
+def _copy_pair(source: Path, target: Path) -> bool:
+    """Database and WAL as files, of one moment: neither changed meanwhile. Whether that came about."""
+    wal, copied = source.with_name(source.name + "-wal"), target.with_name(target.name + "-wal")
+    for number in range(TRIES):
+        before = _looks(source), _looks(wal)
+        for one in (target, copied):
+            one.unlink(missing_ok=True)
+        tree.copy_exact(source, target)
+        if before[1] is not None:
+            tree.copy_exact(wal, copied)
+        if (_looks(source), _looks(wal)) == before:
+            with closing(sqlite3.connect(target)) as database:
+                database.execute("PRAGMA journal_mode=DELETE")
+                return bool(database.execute("PRAGMA quick_check(1)").fetchone()[0] == "ok")
+        time.sleep(0.01 * (number + 1))
+    return False
+
+
+def _looks(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
 
 
 def _copy_lines(source: Path, target: Path) -> None:
@@ -96,10 +128,9 @@ def _last_newline(descriptor: int, size: int) -> int:
 def _copy_still(source: Path, target: Path) -> None:
     """Copied again while it changed under the copy; the last try stands, as a reader of the file would have it."""
     for number in range(TRIES):
-        before = source.stat()
+        before = _looks(source)
         target.unlink(missing_ok=True)
         tree.copy_exact(source, target)
-        after = source.stat()
-        if (before.st_mtime_ns, before.st_size, before.st_ino) == (after.st_mtime_ns, after.st_size, after.st_ino):
+        if _looks(source) == before:
             return
         time.sleep(0.01 * (number + 1))

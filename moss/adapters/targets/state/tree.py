@@ -18,13 +18,15 @@ CopyFile = Callable[[Path, Path], None]
 FULL = (errno.ENOSPC, errno.EDQUOT)
 NO_SHARING = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF)
 PIECE = 1 << 20
+OURS = ".moss-"
+"""what MOSS itself puts at the top of a state folder begins so: no copy holds it"""
 
 
 def measure(root: Path) -> int:
     """Bytes that the folder takes on its disk: holes cost nothing, a file with two names counts once."""
     seen: set[tuple[int, int]] = set()
     total = 0
-    for entry in _walk(root):
+    for entry in _walk(root, OURS):
         with contextlib.suppress(FileNotFoundError):
             found = entry.stat(follow_symlinks=False)
             if (found.st_dev, found.st_ino) not in seen:
@@ -43,7 +45,7 @@ def free(path: Path) -> int:
 def copy(source: Path, target: Path, copy_file: CopyFile) -> None:
     """`source` and all below it, at `target` (which must not exist). Raises: NoSpace, TargetError."""
     try:
-        _copy_folder(source, target, copy_file, {})
+        _copy_folder(source, target, copy_file, {}, OURS)
     except OSError as error:
         if error.errno in FULL:
             raise NoSpace(f"{target}: the disk is full") from error
@@ -97,10 +99,14 @@ def same_look(source: os.stat_result, target: Path, *, link: bool = False) -> No
     os.utime(target, ns=(source.st_atime_ns, source.st_mtime_ns), follow_symlinks=False)
 
 
-def _copy_folder(source: Path, target: Path, copy_file: CopyFile, names: dict[tuple[int, int], Path]) -> None:
+def _copy_folder(
+    source: Path, target: Path, copy_file: CopyFile, names: dict[tuple[int, int], Path], but: str | None = None
+) -> None:
     target.mkdir(mode=0o700)
     with os.scandir(source) as entries:
         for entry in sorted(entries, key=lambda entry: entry.name):
+            if but and entry.name.startswith(but):
+                continue
             # Of a running agent's folder anything may vanish meanwhile.
             with contextlib.suppress(FileNotFoundError):
                 _copy_entry(entry, target / entry.name, copy_file, names)
@@ -162,13 +168,15 @@ def _copy_range(reading: int, writing: int, start: int, end: int) -> None:
         start += done
 
 
-def _walk(root: Path) -> "Iterator[os.DirEntry[str]]":
+def _walk(root: Path, but: str | None = None) -> "Iterator[os.DirEntry[str]]":
     try:
         with os.scandir(root) as entries:
             found = list(entries)
     except FileNotFoundError:
         return
     for entry in found:
+        if but and entry.name.startswith(but):
+            continue
         yield entry
         if entry.is_dir(follow_symlinks=False):
             yield from _walk(Path(entry.path))

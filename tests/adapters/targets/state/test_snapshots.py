@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from moss.adapters.targets.process.snapshots import Marker, Snapshots
+from moss.adapters.targets.state.snapshots import Marker, Snapshots
 from moss.domain.ids import Key
 from moss.errors import NoSpace, TargetError
 from moss.testing.live_process import until
@@ -20,8 +20,8 @@ LIMIT = 1 << 30
 KILLED = """
 import os, sys
 from pathlib import Path
-from moss.adapters.targets.process import snapshots
-from moss.adapters.targets.process.snapshots import Snapshots
+from moss.adapters.targets.state import snapshots
+from moss.adapters.targets.state.snapshots import Snapshots
 calls, at = 0, int(sys.argv[3])
 def step(real):
     def counted(*words, **named):

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from moss.adapters.targets.process import tree
+from moss.adapters.targets.state import tree
 from moss.errors import NoSpace, TargetError
 
 NAMES = st.text("abc.é -\n", min_size=1, max_size=6).filter(lambda name: name not in (".", ".."))
