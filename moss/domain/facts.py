@@ -11,6 +11,8 @@ REVOKED = "revoked:"
 """and a key's fingerprint: it no longer counts, from the moment it is set, whatever settings a controller began with"""
 TOKEN = "token:"  # noqa: S105
 """and a name: the hash and role of a token of the API"""
+OWN_SESSION = "session:"
+"""and a session of the live agent in which MOSS itself spoke (a canary): no evidence"""
 SESSIONS = "evidence:sessions"
 """sessions that scans have met"""
 

@@ -4,7 +4,6 @@ Everything is derived and idempotent: it is done after each tick, and again for 
 """
 
 import re
-import shutil
 from datetime import datetime
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from moss.domain.ids import FailureId, RunId
 from moss.domain.run import Run
 from moss.engine.journal import load
 from moss.engine.notices import announce
-from moss.engine.places import work_folder
+from moss.engine.places import drop_tree, work_folder
 from moss.ports import Boxes, Store
 
 ROWS = 100_000
@@ -81,6 +80,6 @@ def sweep(store: Store, boxes: Boxes, home: Path) -> int:
     for folder in work_folder(home).glob("ev-*"):
         row = store.run(RunId(folder.name))
         if row is None or row.outcome not in (None, Outcome.STOPPED, Outcome.FAILED, Outcome.OUT_OF_BUDGET):
-            shutil.rmtree(folder, ignore_errors=True)
+            drop_tree(folder)
             swept += 1
     return swept

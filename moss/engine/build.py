@@ -1,16 +1,15 @@
 """Owns the build and check stages: a candidate's image, and the substrate's own tests on an image."""
 
 import re
-import shutil
 from pathlib import Path
 
 from moss.domain.events import BuildResult, CheckResult, Version
 from moss.domain.ids import Digest, Key
 from moss.domain.machine import Do
 from moss.domain.run import Run
-from moss.engine.offload import offload
+from moss.engine.offload import offload, to_its_end
 from moss.engine.parts import Parts
-from moss.engine.places import step_folder
+from moss.engine.places import drop_tree, step_folder
 from moss.engine.substrate_box import check_box, image_of
 from moss.errors import BoxLost, BuildFailed
 from moss.ports import Box, BoxExit, ExitReason
@@ -46,7 +45,7 @@ class Building:
         except BuildFailed as error:
             version, tail = None, f"{error}\n{_tail(log)}"
         kept = await offload(parts.store.put, await offload(_read, log), "build-log", run.id)
-        await offload(shutil.rmtree, tree, ignore_errors=True)
+        await to_its_end(drop_tree, tree)
         return BuildResult(version=version, log=kept, tail=parts.redact(tail)[-TAIL:])
 
     async def check(self, run: Run, do: Do) -> CheckResult:

@@ -24,6 +24,7 @@ from moss.domain.guards import choose, wanted, went_well, worth_keeping
 from moss.domain.ids import CaseId, Digest, FailureId, Fingerprint
 from moss.domain.notice import NoticeKind
 from moss.domain.proof import FEWEST_GUARDS
+from moss.engine.own_sessions import own_sessions
 from moss.engine.parts import Parts
 from moss.engine.recordings import Recordings
 from moss.errors import Refused, UserError
@@ -90,7 +91,8 @@ class Curator:
         guards: list[Guard] = []
         rejected = [*piece.rejected]
         kept = self._store.counts().get("guards", 0)
-        for turn in piece.turns:
+        own = own_sessions(self._parts)
+        for turn in (turn for turn in piece.turns if turn.session not in own):
             rejected += self._judge(turn, recordings, failures, guards, kept)
         now = self._parts.clock.now()
         tally.new += self._store.save_scan(

@@ -1,5 +1,6 @@
 """Owns the set of ports that the engine works with. Made once, in `wiring`; never chosen or replaced here."""
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -28,7 +29,7 @@ class Parts:
 
     `coder` gives the program of a role, or raises UserError. `secrets_in` names the kinds of secrets in a text (for
     the diff policy). `redact` takes keys and private data out of a text; it never fails. `verify` checks a signature
-    (see `domain.consent.Verify`).
+    (see `domain.consent.Verify`). `keyed` is a hash of words that nobody without this home's secret can make.
     """
 
     settings: Settings
@@ -47,6 +48,7 @@ class Parts:
     verify: Verify
     judges: tuple[Judge, ...] = ()
     notifiers: tuple[Notifier, ...] = ()
+    keyed: Callable[[str], bytes] = field(default=lambda words: hashlib.sha256(words.encode()).digest())
     free_bytes: Callable[[], int] = field(default=lambda: 1 << 62)
 
     def require_space(self, before: str) -> None:

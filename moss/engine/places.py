@@ -1,10 +1,12 @@
-"""Owns where the engine keeps what it works on below the home. Never reads or writes."""
+"""Owns where the engine keeps what it works on below the home, and how that goes. Never reads or writes there."""
 
+import contextlib
 import hashlib
 import re
 from pathlib import Path
 
 from moss.domain.ids import Key
+from moss.files import remove_tree
 
 
 def safe(key: Key) -> str:
@@ -26,3 +28,9 @@ def run_folder(home: Path, run: str) -> Path:
 def step_folder(home: Path, run: str, key: Key) -> Path:
     """What one step works on: trees, states, logs."""
     return run_folder(home, run) / safe(key)
+
+
+def drop_tree(folder: Path) -> None:
+    """A work folder and all that a box made in it, read-only folders too. What cannot go now goes with its run."""
+    with contextlib.suppress(OSError):
+        remove_tree(folder)

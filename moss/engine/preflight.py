@@ -3,16 +3,15 @@
 Touches nothing live. Invariant: nothing of it is left, however it ends.
 """
 
-import shutil
-
 from moss.domain.budget import Spend
 from moss.domain.events import PreflightResult
 from moss.domain.machine import Do, Done
 from moss.domain.run import Run
 from moss.engine.consents import refusal
-from moss.engine.offload import offload
+from moss.engine.offload import offload, to_its_end
+from moss.engine.own_sessions import canary_session
 from moss.engine.parts import Parts
-from moss.engine.places import step_folder
+from moss.engine.places import drop_tree, step_folder
 from moss.engine.readiness import box_fault, canary_fault
 from moss.engine.substrate_box import image_of, substrate_box
 from moss.ports import Box, BoxRole, GatewayMode, Grant, Place
@@ -64,17 +63,18 @@ class Preflight:
         ready: float | None = None
         if (fault := await box_fault(parts, box, place, self._look)) is None:
             ready = parts.clock.monotonic()
-            fault = await self._canary(box, place)
+            session = await offload(canary_session, parts, run, do.key, on_live_state=False)
+            fault = await self._canary(box, place, session)
         return f"on a copy of the state {fault}" if fault is not None else None, ready
 
     def _grant(self, run: Run, do: Do) -> Grant:
         upstreams = self._parts.settings.gateway.upstream_names
         return Grant(key=do.key, run=run.id, stage="preflight", mode=GatewayMode.LIVE, upstreams=upstreams)
 
-    async def _canary(self, box: Box, place: Place) -> str | None:
+    async def _canary(self, box: Box, place: Place, session: str) -> str | None:
         """None when it answered, else what came instead. Raises: BoxLost."""
         canary = self._parts.settings.canary
-        answer = await offload(self._parts.turns.send, place, "moss-preflight", canary.message, canary.seconds)
+        answer = await offload(self._parts.turns.send, place, session, canary.message, canary.seconds)
         if answer.error is not None:
             await offload(self._parts.boxes.wait, box, 0.0)  # a box that was lost says nothing of the candidate
         return canary_fault(canary, answer)
@@ -82,4 +82,4 @@ class Preflight:
     async def _clean(self, run: Run, do: Do) -> None:
         parts = self._parts
         await offload(parts.boxes.remove, do.key)
-        await offload(shutil.rmtree, step_folder(parts.settings.home, run.id, do.key), ignore_errors=True)
+        await to_its_end(drop_tree, step_folder(parts.settings.home, run.id, do.key))

@@ -10,11 +10,14 @@ from datetime import timedelta
 from moss.domain.evidence import Chunk, Exchange, Turn
 from moss.domain.ids import Digest, FailureId
 from moss.errors import GatewayError, StoreBroken, UserError
+from moss.gateway.conversation import Heard, find_words
 from moss.gateway.recording import dump, joined, load
 from moss.ports import GatewayControl, Store
 
 SLACK = timedelta(seconds=60)
 """Around a turn: its line may carry the time of its beginning or of its end."""
+APART = timedelta(seconds=1)
+"""Two conversations with the same words are told apart by time from this on."""
 KIND = "recording"
 
 
@@ -45,7 +48,8 @@ class Recordings:
         except GatewayError:
             self._looks = 0
             return None
-        own = sorted((one for one in seen if self._is_of(one, turn)), key=lambda one: one.ordinal)
+        named = [one for one in seen if self._is_of(one, turn)]
+        own = sorted(named or _by_words(seen, turn), key=lambda one: (one.ordinal if named else 0, one.at))
         return self._store.put(dump(map(self._clean, own)), KIND) if own else None
 
     def whole(self, turns: Sequence[Turn]) -> Digest | None:
@@ -81,6 +85,34 @@ class Recordings:
 
     def _bytes(self, data: bytes) -> bytes:
         return self._redact(data.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
+
+
+def _by_words(seen: Sequence[Exchange], turn: Turn) -> Sequence[Exchange]:
+    """The exchanges of a turn whose agent names no turns: those that hold the user's words, after the same history.
+
+    Of several conversations with the same words: the one in which they are as many messages in, else the nearest one in
+    time. None when two are as near.
+    """
+    found: dict[Digest, list[tuple[Heard, Exchange]]] = {}
+    for one in seen:
+        if one.turn is None and (heard := find_words(one.request, turn.user)) is not None:
+            if heard.last or _within(one, turn):
+                found.setdefault(heard.said_before, []).append((heard, one))
+    told = [*found.values()]
+    as_many = [one for one in told if one[0][0].place == turn.ordinal]
+    told = sorted(as_many or told, key=lambda one: _away(one, turn))
+    if len(told) > 1 and _away(told[1], turn) - _away(told[0], turn) < APART:
+        return ()
+    return [one for _, one in told[0]] if told else ()
+
+
+def _within(exchange: Exchange, turn: Turn) -> bool:
+    """Between the turn's first and last word: so it is of this turn though the agent spoke to itself."""
+    return turn.seconds is not None and turn.at <= exchange.at <= turn.at + timedelta(seconds=turn.seconds)
+
+
+def _away(told: Sequence[tuple[Heard, Exchange]], turn: Turn) -> timedelta:
+    return min(abs(one.at - turn.at) for _, one in told)
 
 
 def _cut(data: bytes, chunks: Sequence[Chunk]) -> Iterator[Chunk]:

@@ -4,6 +4,7 @@ Never takes an agent's word for its edits: the tree is diffed, checked by the po
 Invariant: a step's work tree is made once, in one rename; a step that is performed again finds it as it was left.
 """
 
+import secrets
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,9 +32,9 @@ from moss.domain.run import Iteration, Run
 from moss.engine.coding import CoderOutcome, CodingRunner
 from moss.engine.evaluate import lessons_of
 from moss.engine.faults import step_failed
-from moss.engine.offload import offload
+from moss.engine.offload import offload, to_its_end
 from moss.engine.parts import Parts
-from moss.engine.places import step_folder
+from moss.engine.places import drop_tree, step_folder
 from moss.errors import Refused
 from moss.ports import CoderRole, CoderTask
 from moss.prompts import Parts as PromptParts
@@ -68,8 +69,8 @@ class Minds:
         iteration = run.iterations[-1]
         start = starts_from(iteration, do.step.stage)
         tree = step_folder(self._parts.settings.home, run.id, do.key) / "tree"
-        await offload(_drop_others, tree.parent)
-        await offload(self._lay_out, start, tree)
+        await to_its_end(_drop_others, tree.parent)
+        await to_its_end(self._lay_out, start, tree)
         prompt = render(do.step.stage.value, await self._prompt_parts(run, do, batch))
         outcome = await self._call(run, do, prompt, tree, batch)
         if outcome.error is not None:
@@ -82,12 +83,18 @@ class Minds:
         """The tree of `commit`, unless an earlier performance of this step left it: the agent may have worked in it."""
         if tree.exists():
             return
-        half = tree.with_name("tree.half")
+        # a name of its own: an attempt that lost its claim may still be at work beside this one
+        half = tree.with_name(f"tree.{secrets.token_hex(4)}")
         half.parent.mkdir(parents=True, exist_ok=True)
         self._parts.source.export(commit, half)
         for path in self._hidden(half):
             path.unlink()
-        half.rename(tree)
+        try:
+            half.rename(tree)
+        except OSError:
+            if not tree.exists():
+                raise
+            drop_tree(half)  # the other one came first
 
     def _hidden(self, tree: Path) -> list[Path]:
         """Files of a tree that no coding agent may see."""
@@ -208,7 +215,7 @@ def _drop_others(folder: Path) -> None:
     """Folders of the run's earlier steps. This step's own stays until it is on record: the agent works in it once."""
     for other in folder.parent.iterdir() if folder.parent.is_dir() else ():
         if other != folder:
-            shutil.rmtree(other, ignore_errors=True)
+            drop_tree(other)
 
 
 def starts_from(iteration: Iteration, stage: Stage) -> CommitId:

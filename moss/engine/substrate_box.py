@@ -3,6 +3,7 @@
 The live target starts its process by the same `domain.launch.launch`: what was proven is what goes live.
 """
 
+import secrets
 import shutil
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from moss.errors import BoxRefused
 from moss.ports import BoxRole, BoxSpec, Image, Limits, Mount, MountName
 
 LINES_VARIABLE = "MOSS_LINES"
-"""names a file to a substrate in a trial: one that can tell writes there which of its lines ran, as JSON
+"""names a file to a substrate in a box: one that can tell writes there which of its lines ran, as JSON
 `{"relative/path.py": [41, 42]}`, at the latest when a turn has been answered"""
 LINES_FILE = "lines.json"
 
@@ -33,7 +34,8 @@ def substrate_box(
 ) -> BoxSpec:
     """The spec of the substrate's own process on a state folder of its own, outward effects switched off."""
     live = settings.live
-    told = {LINES_VARIABLE: f"{{out}}/{LINES_FILE}"} if role is BoxRole.TRIAL else {}
+    # in the preflight too, where nobody reads it: what is proven and what is tried last are told the same
+    told = {LINES_VARIABLE: f"{{out}}/{LINES_FILE}"}
     start = launch(live.argv, live.env, {**live.preflight_env, **told}, gateway, token)
     return BoxSpec(
         key=key,
@@ -71,12 +73,13 @@ def limits(settings: Settings) -> Limits:
     )
 
 
-def fresh_state(settings: Settings, seed: str | None, into: Path) -> Path:
-    """A state folder for one trial: empty, or a copy of the seed (the case's, else that of the settings).
+def fresh_state(settings: Settings, seed: str | None, folder: Path) -> Path:
+    """A new state folder below `folder` for one trial: empty, or a copy of the seed (the case's, else the settings').
 
-    What an attempt before left there is dropped: a trial starts from the same state every time.
+    Its name is its own: what an attempt before left is never started from, and one that lost its claim and is still
+    at work writes elsewhere.
     """
-    shutil.rmtree(into, ignore_errors=True)
+    into = folder / f"state-{secrets.token_hex(4)}"
     source = settings.path(Path(seed)) if seed else settings.trials.seed and settings.path(settings.trials.seed)
     if source:
         shutil.copytree(source, into, symlinks=True)

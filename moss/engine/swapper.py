@@ -12,6 +12,7 @@ from moss.domain.run import Run
 from moss.domain.swap import UNDER_HOLD, Phase, PhaseResult, Swap
 from moss.engine.consents import refusal
 from moss.engine.offload import offload
+from moss.engine.own_sessions import canary_session
 from moss.engine.parts import Parts
 from moss.engine.readiness import canary_fault, settled
 from moss.errors import MossError, NotExpected
@@ -159,7 +160,8 @@ class Swapper:
     async def _canary(self, run: Run, swap: Swap) -> PhaseResult:
         canary = self._parts.settings.canary
         host, port = await offload(self._target.address)
-        session = f"moss-canary-{swap.phase}-{swap.new[7:15]}"
+        key = Key(f"{swap.key}/{swap.phase}")
+        session = await offload(canary_session, self._parts, run, key, on_live_state=True)
         answer = await offload(self._parts.turns.send, Place(host, port), session, canary.message, canary.seconds)
         fault = canary_fault(canary, answer)
         return PhaseResult(ok=fault is None, because=fault or "")

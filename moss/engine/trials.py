@@ -80,6 +80,7 @@ class Trials:
                 image=images[one.version],
                 repeat=repeat,
                 stage=str(step.stage),
+                live_from=one.live_from,
                 changed=changed[one.version],
             )
             for one in wanted

@@ -18,6 +18,8 @@ class Conduct:
     health_fails: bool = False
     answers: bool = True
     """False: healthy, but every message is answered 500"""
+    asks: str | None = None
+    """what it asks the model in place of the user's message"""
     migrates: bool = False
     """changes the state so that no other version gets ready on it"""
     exit_code: int = 1

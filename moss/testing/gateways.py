@@ -49,14 +49,18 @@ class _Call:
 
 
 class MemoryGateway:
-    """`upstreams` by name: a script (a stand-in, origin `script`) or a function (a real model, origin `live`)."""
+    """`upstreams` by name: a script (a stand-in, origin `script`) or a function (a real model, origin `live`).
+
+    `stored`: where artifacts are that were not `put` here.
+    """
 
     def __init__(
         self,
         upstreams: Mapping[str, Script | RealModel] | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        stored: Callable[[Digest], bytes | None] = lambda digest: None,
     ) -> None:
-        self._upstreams, self._now = dict(upstreams or {}), now
+        self._upstreams, self._now, self._stored = dict(upstreams or {}), now, stored
         self._ledger, self._wire, self._lock = Ledger(":memory:"), Chat(), threading.Lock()
         self._artifacts: dict[Digest, bytes] = {}
         self._records: dict[tuple[Key, int], list[Exchange]] = {}
@@ -134,7 +138,7 @@ class MemoryGateway:
 
     def _answer(self, call: _Call) -> BoxAnswer:
         grant, attempt = call.passed.grant, call.passed.attempt
-        recording = load(self._artifacts[grant.recording]) if grant.recording else ()
+        recording = load(self._artifact(grant.recording)) if grant.recording else ()
         diverged_at = self._ledger.diverged_at(grant.key, attempt)
         by_ordinal = {each.ordinal: each for each in recording}
         choice = choose(grant, call.ordinal, call.canonical, by_ordinal, diverged_at)
@@ -167,6 +171,12 @@ class MemoryGateway:
                 if (each.ordinal, each.canonical, each.origin) == (call.ordinal, call.canonical, "live"):
                     return _again(each)
         return self._paid(call, speaks(call.asked))
+
+    def _artifact(self, digest: Digest) -> bytes:
+        found = self._artifacts.get(digest) or self._stored(digest)
+        if found is None:
+            raise Denied(502, "no such artifact", code="no_artifact", kind="server_error", fault=True)
+        return found
 
     def _script_of(self, grant: Grant, upstream: str) -> Script:
         if grant.script is not None:

@@ -76,7 +76,7 @@ class PuppetTurns:
         if conduct.dies_under is not None and said >= conduct.dies_under:
             self._boxes.stop(place.box, 0.0)
             return Answer(error="connection reset: no answer")
-        if not conduct.answers or not self._model(spec, message):
+        if not conduct.answers or not self._model(spec, conduct.asks or message):
             return Answer(status=500)
         assert spec.image is not None
         self._asked[spec.image.digest, message] += 1

@@ -274,8 +274,8 @@ def workbench(
     builder = FakeBuilder(root / "images", smoke)
     boxes = FakeBoxes(root / "boxes", programs(coder), builder.tree)
     source = FolderSource(root / "source")
-    gateway = MemoryGateway({"main": model}, clock.now)
     made = store(clock)
+    gateway = MemoryGateway({"main": model}, clock.now, made.get)
 
     def spec_of(box: Box) -> BoxSpec:
         return next(spec for spec in reversed(boxes.launched) if spec.key == box.key)
