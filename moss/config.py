@@ -249,6 +249,7 @@ class SwapSettings(Frozen):
     hold_deadline_seconds: float | None = Field(None, description="None: 2 x grace + start + 30 s")
     hold_waiting: int = Field(1000, ge=1)
     preflight: bool = True
+    preflight_watch_seconds: float = Field(10.0, ge=0)
 
 
 class RetentionSettings(Frozen):

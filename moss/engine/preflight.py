@@ -3,6 +3,8 @@
 Touches nothing live. Invariant: nothing of it is left, however it ends.
 """
 
+from dataclasses import replace
+
 from moss.domain.budget import Spend
 from moss.domain.events import PreflightResult
 from moss.domain.machine import Do, Done
@@ -12,7 +14,7 @@ from moss.engine.offload import offload, to_its_end
 from moss.engine.own_sessions import canary_session
 from moss.engine.parts import Parts
 from moss.engine.places import drop_tree, step_folder
-from moss.engine.readiness import box_fault, canary_fault
+from moss.engine.readiness import box_fault, canary_fault, fault_within
 from moss.engine.substrate_box import image_of, substrate_box
 from moss.ports import Box, BoxRole, GatewayMode, Grant, Place
 
@@ -20,6 +22,8 @@ LOOK = 0.03
 """seconds between two looks at a box that starts"""
 
 
+WATCH_LOOK = 0.2
+"""seconds between two looks at a candidate that is ready"""
 class Preflight:
     """Runs the preflight of a candidate. `look`: seconds between two looks at it."""
 
@@ -58,7 +62,8 @@ class Preflight:
         token = await offload(parts.gateway.open, self._grant(run, do))
         url = await offload(parts.gateway.url, BoxRole.PREFLIGHT)
         spec = substrate_box(parts.settings, BoxRole.PREFLIGHT, image, do.key, run.id, state, url, token)
-        box = await offload(parts.boxes.launch, spec)
+        watched = replace(spec.limits, seconds=spec.limits.seconds + parts.settings.swap.preflight_watch_seconds)
+        box = await offload(parts.boxes.launch, replace(spec, limits=watched))
         place = Place(*(await offload(parts.boxes.address, box)), box)
         ready: float | None = None
         if (fault := await box_fault(parts, box, place, self._look)) is None:
@@ -72,6 +77,8 @@ class Preflight:
         return Grant(key=do.key, run=run.id, stage="preflight", mode=GatewayMode.LIVE, upstreams=upstreams)
 
     async def _canary(self, box: Box, place: Place, session: str) -> str | None:
+        if fault is None:
+            fault = await fault_within(parts, box, place, parts.settings.swap.preflight_watch_seconds, WATCH_LOOK)
         """None when it answered, else what came instead. Raises: BoxLost."""
         canary = self._parts.settings.canary
         answer = await offload(self._parts.turns.send, place, session, canary.message, canary.seconds)

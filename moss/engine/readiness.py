@@ -1,4 +1,4 @@
-"""Owns the wait until an agent is ready, in a box or live, and what counts as its answer to the canary.
+"""Owns the wait until an agent is ready, in a box or live, the watch of one in a box, and what answers the canary.
 
 Never starts or stops anything and never says what follows. Invariant: an agent that has ended is told as ended,
 however the look that failed first put it.
@@ -16,6 +16,8 @@ from moss.ports import Box, BoxExit, Clock, ExitReason, Place, Probe, Readiness
 
 LAST_BREATH = 0.3
 """seconds: one that dies under a look has often not ended yet when the look has failed"""
+MISSES = 3
+"""looks in a row that make a ready agent one that is not: a busy one may miss one or two"""
 
 
 async def settled(look: Callable[[], Awaitable[Probe]], clock: Clock, seconds: float, pause: float) -> Probe:
@@ -51,6 +53,20 @@ async def box_fault(parts: Parts, box: Box, place: Place, pause: float) -> str |
             return probe.detail
         case Readiness.STARTING:
             return f"it was not ready after {seconds:g} s: {probe.detail}"
+
+
+async def fault_within(parts: Parts, box: Box, place: Place, seconds: float, pause: float) -> str | None:
+    """What a ready agent in `box` does wrong in the next `seconds`, None when nothing. Raises: BoxLost."""
+    until = parts.clock.monotonic() + seconds
+    misses = 0
+    while (left := until - parts.clock.monotonic()) > 0:
+        if (ended := await offload(parts.boxes.wait, box, min(pause, left))) is not None:
+            return f"it {_ended(ended)} while it was watched"
+        probe = await offload(parts.turns.health, place)
+        misses = 0 if probe.readiness is Readiness.READY else misses + 1
+        if misses >= MISSES:
+            return f"it was not ready while it was watched: {probe.detail}"
+    return None
 
 
 def canary_fault(canary: CanarySettings, answer: Answer) -> str | None:

@@ -14,7 +14,8 @@ from moss.engine.consents import refusal
 from moss.engine.offload import offload
 from moss.engine.own_sessions import canary_session
 from moss.engine.parts import Parts
-from moss.engine.readiness import canary_fault, settled
+from moss.engine.pins import settings_changed
+from moss.engine.readiness import MISSES, canary_fault, settled
 from moss.errors import MossError, NotExpected
 from moss.ports import Place, Probe, Readiness
 
@@ -184,7 +185,7 @@ class Swapper:
                 return PhaseResult(ok=False, because="it was started anew while it was watched")
             # A busy agent may miss one look; three in a row are not ready.
             misses = 0 if probe.readiness is Readiness.READY else misses + 1
-            if misses >= 3:
+            if misses >= MISSES:
                 return PhaseResult(ok=False, because=f"not ready while it was watched: {probe.detail}")
             await asyncio.sleep(self._look)
         return PhaseResult(ok=True, answered=len(await offload(self._target.answered, swap.key)))

@@ -94,7 +94,7 @@ def bench_settings(root: Path, **change: Any) -> Settings:
         gateway=GatewaySettings(upstreams=(Upstream(name="main", script=Path("model.json")),)),
         roles={"default": RoleSettings(coder="puppeteer")},
         consent=ConsentSettings(approvers=(Approver(name="alice", public_key=approver().public.text),)),
-        swap=SwapSettings(watch_seconds=0.1, soak_hours=0),
+        swap=SwapSettings(watch_seconds=0.1, preflight_watch_seconds=0, soak_hours=0),
         retention=RetentionSettings(free_bytes=0),
     )
     return plain.model_copy(update=change)

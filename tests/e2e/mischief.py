@@ -67,6 +67,7 @@ def eat():
 
 threading.Thread(target=eat, daemon=True).start()
 """
+EATS_MEMORY_WHILE_READY = EATS_MEMORY.replace("eaten = []", "eaten = []\n    time.sleep(2)")
 NOT_THE_CANARY = """
 Agent.answer = lambda self, session, message, *more: Turn(
     session, 1, "2025-01-01T00:00:00Z", message, reply="Who is there?", status=200, finish="stop"

@@ -23,12 +23,28 @@ SEEN_BY_PREFLIGHT = {
 }
 
 
+# A candidate that was ready and answered: what the watch of the preflight is for.
+SEEN_BY_ITS_WATCH = {
+    "exits after 5 s": (mischief.EXITS_AFTER_5_S, "it exited 7 while it was watched"),
+    "eats memory while ready": (mischief.EATS_MEMORY_WHILE_READY, "it exited 137 (memory) while it was watched"),
+}
+
+
 @pytest.mark.parametrize("name", SEEN_BY_PREFLIGHT)
 def test_what_preflight_sees_never_touches_the_live_agent(scene: Scene, name: str) -> None:
-    does, because = SEEN_BY_PREFLIGHT[name]
-    boot = scene.wired.target.current().boot
     if name == "eats memory":
         scene.rewire(trials__memory_bytes=128 << 20)
+    _never_touches(scene, *SEEN_BY_PREFLIGHT[name])
+
+
+@pytest.mark.parametrize("name", SEEN_BY_ITS_WATCH)
+def test_what_goes_wrong_a_little_later_is_seen_by_the_watch_of_the_preflight(scene: Scene, name: str) -> None:
+    scene.rewire(swap__preflight_watch_seconds=8, trials__memory_bytes=128 << 20)
+    _never_touches(scene, *SEEN_BY_ITS_WATCH[name])
+
+
+def _never_touches(scene: Scene, does: str, because: str) -> None:
+    boot = scene.wired.target.current().boot
     run = scene.approved(scene.candidate(edits(does, SEEN)))
     with scene.customers() as steady:
         run = scene.drive(run.id)

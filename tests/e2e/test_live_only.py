@@ -23,6 +23,8 @@ UNSEEN_BY_PREFLIGHT = {
     "dies under the first message": (mischief.DIES_UNDER_THE_FIRST_MESSAGE, Phase.WATCH, "exited 9"),
     "hangs on SIGTERM": (mischief.HANGS_ON_SIGTERM + mischief.NOT_THE_CANARY, Phase.CANARY, "not as expected"),
     "eats memory": (mischief.EATS_MEMORY, Phase.WATCH, "exited 137"),
+    "eats memory while ready": (mischief.EATS_MEMORY_WHILE_READY, Phase.WATCH, "exited 137"),
+    "exits after 5 s": (mischief.EXITS_AFTER_5_S, Phase.WATCH, "exited 7"),
     "health but not the canary": (mischief.NOT_THE_CANARY, Phase.CANARY, "not as expected"),
 }
 
@@ -43,7 +45,7 @@ def test_what_only_the_live_state_shows_is_taken_back(scene: Scene, name: str) -
 
 
 def test_one_that_ends_after_five_seconds_is_seen_by_the_watch(scene: Scene) -> None:
-    """Preflight is over by then: it sees a good one."""
+    """Preflight, told to watch for less, is over by then: it sees a good one."""
     scene.rewire(swap__watch_seconds=10)
     run = scene.approved(scene.candidate(edits(mischief.EXITS_AFTER_5_S, SEEN)))
     with scene.customers(CUSTOMERS) as steady:

@@ -1,5 +1,6 @@
 """The preflight: on a copy of the state, nothing live touched, nothing left."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,13 @@ from moss.domain.ids import RunId
 from moss.engine.places import step_folder
 from moss.errors import BoxLost, BoxRefused, GatewayDown, NoSpace
 from moss.gateway.wire import Asked, Said
-from moss.ports import BoxRole, BoxSpec, MountName
+from moss.ports import BoxRole, BoxSpec, MountName, Place, Probe, Readiness
 from moss.testing.puppet import Attempt, kept_turns
 from moss.testing.workbench import Workbench, workbench
 
 FIX = Attempt(fixes=("case-1",))
+SHORT = 0.1
+"""seconds of a watch"""
 
 
 @pytest.fixture
@@ -153,3 +156,62 @@ async def test_what_its_canary_costs_is_counted(tmp_path: Path) -> None:
     assert after.next is not None
     assert after.next.stage is Stage.SWAP
     assert after.spent.tokens > before
+
+
+class Watched:
+    """The turn driver of a bench whose candidate goes wrong at the `at`-th look after it was ready: `does`."""
+
+    def __init__(self, bench: Workbench, at: int, does: Callable[[Place], Probe | None], looks: int = 99) -> None:
+        self._bench, self._until, self._at, self._does = bench, at + looks, at, does
+        self.seen = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._bench.parts.turns, name)
+
+    def health(self, place: Place) -> Probe:
+        probe: Probe = self._bench.parts.turns.health(place)
+        if place.box is None or place.box.role is not BoxRole.PREFLIGHT:
+            return probe
+        self.seen += 1
+        return (self._does(place) or probe) if self._at <= self.seen - 1 < self._until else probe
+
+
+def watching(bench: Workbench, seconds: float = SHORT) -> Workbench:
+    swap = bench.parts.settings.swap.model_copy(update={"preflight_watch_seconds": seconds})
+    return bench.with_settings(swap=swap)
+
+
+async def test_a_candidate_that_ends_while_it_is_watched_is_unfit(small: Workbench) -> None:
+    bench = watching(small)
+
+    def ends(place: Place) -> None:
+        assert place.box is not None
+        bench.boxes.stop(place.box, 0.0)
+
+    run = (await bench.with_parts(turns=Watched(bench, 1, ends)).go(await approved(bench))).id
+    assert bench.run(run).outcome is Outcome.UNFIT
+    assert "while it was watched" in bench.run(run).because
+    assert bench.target.starts == [bench.base]
+
+
+@pytest.mark.parametrize(("looks", "outcome"), [(2, Outcome.COMMITTED), (3, Outcome.UNFIT)])
+async def test_a_busy_candidate_may_miss_two_looks_and_not_three(
+    small: Workbench, looks: int, outcome: Outcome
+) -> None:
+    bench = watching(small)
+    slow = Watched(bench, 1, lambda _: Probe(Readiness.FAILED, None, "status 500"), looks)
+    assert (await bench.with_parts(turns=slow).go(await approved(bench))).outcome is outcome
+
+
+async def test_the_box_lives_as_long_as_the_watch(small: Workbench) -> None:
+    bench = watching(small)
+    await bench.controller().tick(await approved(bench))
+    (spec,) = preflights(bench)
+    trial = next(one for one in bench.boxes.launched if one.role is BoxRole.TRIAL)
+    assert spec.limits.seconds == pytest.approx(trial.limits.seconds + SHORT)
+
+
+async def test_without_a_watch_there_is_one_look(small: Workbench) -> None:
+    turns = Watched(small, 99, lambda _: None)
+    await small.with_parts(turns=turns).controller().tick(await approved(small))
+    assert turns.seen == 1
