@@ -5,6 +5,7 @@
     │   └── Absent           what it names is not there
     ├── Refused              a rule said no; nothing was changed                           exit 1
     │   ├── Forbidden        the caller's role may not do it
+    │   ├── SettingsChanged  moss.toml is not what the run began with
     │   └── NotKnown         the caller's token is none of this home's
     ├── StoreError           StoreFull · StoreReadOnly · StoreBroken · NewerSchema
     │   ├── ClaimLost        another controller holds the run
@@ -52,6 +53,10 @@ class Absent(UserError):
 
 class Forbidden(Refused):
     """The rights table does not let the caller's role do it."""
+
+
+class SettingsChanged(Refused):
+    """What `moss.toml` says is not what the run began with: its proof would be none."""
 
 
 class NotKnown(Refused):
@@ -231,6 +236,7 @@ POLICY: dict[type[MossError], Policy] = {
     NewerSchema: Policy(Cause.STORE, 0, False, Then.DROP_CLAIM),
     ClaimLost: Policy(Cause.STORE, 0, False, Then.DROP_CLAIM),
     SeqTaken: Policy(Cause.STORE, 0, False, Then.DROP_CLAIM),
+    SettingsChanged: Policy(Cause.OPERATOR, 0, False, Then.ASK_OPERATOR),
     BoxLost: Policy(Cause.INFRASTRUCTURE, 2, False, Then.INVALID),
     GraderBroken: Policy(Cause.OPERATOR, 2, False, Then.INVALID),
     BoxRefused: Policy(Cause.INFRASTRUCTURE, 0, False, Then.ASK_OPERATOR),

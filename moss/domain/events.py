@@ -244,6 +244,7 @@ class Started(Frozen):
     label: str
     evidence: Digest
     policy: Digest
+    pinned: dict[str, Digest] = Field({}, description="section of moss.toml -> hash of what the proof stands on")
     base: Version
     cases: tuple[CaseId, ...]
     guards: tuple[CaseId, ...]

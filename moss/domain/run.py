@@ -81,6 +81,7 @@ class Run(Frozen):
     verdict: Verdict | None = None
     statement: Statement | None = None
     consents: tuple[Consent, ...] = ()
+    used: tuple[Digest, ...] = Field((), description="consents that were ever taken, also before a rewind")
     swap: Swap | None = None
     switched_at: datetime | None = None
     soak: SoakLook | None = None
@@ -125,7 +126,11 @@ def apply(run: Run, event: Event, at: datetime) -> Run:
         case StepDone():
             change |= _done(run, event, at)
         case Consented():
-            change |= {"consents": (*run.consents, event.consent), "next": event.next or run.next}
+            change |= {
+                "consents": (*run.consents, event.consent),
+                "used": (*run.used, event.consent.id),
+                "next": event.next or run.next,
+            }
         case StopAsked():
             change["stop"] = event.by
         case Moved():

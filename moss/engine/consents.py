@@ -30,8 +30,7 @@ def terms(parts: Parts, run: Run) -> Terms:
 def arrive(parts: Parts, run: Run, consent: Consent) -> bool:
     """Whether with this consent there are enough. Raises: Refused with the sentence that says why it is not good."""
     now, wanted = parts.clock.now(), terms(parts, run)
-    used = [one.id for one in run.consents]
-    if (no := refusal_of(consent, wanted, now, used)) is not None:
+    if (no := refusal_of(consent, wanted, now, run.used)) is not None:
         raise Refused(f"{no.sentence}. Nothing was changed.")
     return still_approved((*run.consents, consent), wanted, now) is None
 

@@ -35,6 +35,7 @@ from moss.engine import consents
 from moss.engine.aftermath import follow
 from moss.engine.journal import AGAIN, append_next, create, load
 from moss.engine.parts import Parts
+from moss.engine.pins import pins_of, settings_changed
 from moss.errors import Refused, SeqTaken
 from moss.ports import Claim
 
@@ -104,6 +105,7 @@ class Desk:
             label=batch.label,
             evidence=batch.evidence,
             policy=policy_hash(settings.substrate, settings.evidence, settings.trials, settings.swap, settings.consent),
+            pinned=pins_of(settings),
             base=base,
             cases=tuple(case.id for case in batch.cases),
             guards=tuple(case.id for case in batch.guards),
@@ -199,6 +201,8 @@ class Desk:
             live = self._parts.target.current().image.digest
             if live != run.started.base.image:
                 raise Refused(f"the live version is no longer the base of {run.id}: it will end stale")
+            if (no := settings_changed(self._parts.settings, run)) is not None:
+                raise Refused(f"{no}. Nothing was changed.", mend=f"put it back, or moss stop {run.id} and start anew")
             enough = consents.arrive(self._parts, run, consent)
             preflight = Step(stage=Stage.PREFLIGHT, iteration=waits_at.iteration, epoch=waits_at.epoch)
             following = preflight if enough else None

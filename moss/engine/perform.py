@@ -16,12 +16,17 @@ from moss.engine.evaluate import evaluate
 from moss.engine.journal import Journal
 from moss.engine.offload import offload
 from moss.engine.parts import Parts
+from moss.engine.pins import settings_changed
 from moss.engine.preflight import Preflight
 from moss.engine.soak import Soak
 from moss.engine.stages import Minds
 from moss.engine.swapper import Swapper
 from moss.engine.trials import Trials
-from moss.errors import StoreBroken
+from moss.errors import SettingsChanged, StoreBroken
+
+
+AFTER_CONSENT = (Stage.PREFLIGHT, Stage.SWAP, Stage.SOAK)
+"""These look at the settings themselves: an open swap goes on under any."""
 
 
 class Performer:
@@ -51,6 +56,8 @@ class Performer:
         return Done(done.result, spent, seconds, done.prompt, done.transcript)
 
     async def _performed(self, run: Run, do: Do, journal: Journal) -> Done:
+        if do.step.stage not in AFTER_CONSENT and (no := settings_changed(self._parts.settings, run)) is not None:
+            raise SettingsChanged(f"{no}: put it back and moss resume {run.id}, or start a new run")
         match do.step.stage:
             case Stage.BASELINE:
                 return await self._baseline(run, do, journal)

@@ -13,17 +13,19 @@ from moss.engine.consents import refusal
 from moss.engine.offload import offload, to_its_end
 from moss.engine.own_sessions import canary_session
 from moss.engine.parts import Parts
+from moss.engine.pins import settings_changed
 from moss.engine.places import drop_tree, step_folder
 from moss.engine.readiness import box_fault, canary_fault, fault_within
 from moss.engine.substrate_box import image_of, substrate_box
+from moss.errors import NotExpected
 from moss.ports import Box, BoxRole, GatewayMode, Grant, Place
 
 LOOK = 0.03
 """seconds between two looks at a box that starts"""
-
-
 WATCH_LOOK = 0.2
 """seconds between two looks at a candidate that is ready"""
+
+
 class Preflight:
     """Runs the preflight of a candidate. `look`: seconds between two looks at it."""
 
@@ -31,8 +33,13 @@ class Preflight:
         self._parts, self._look = parts, look
 
     async def perform(self, run: Run, do: Do) -> Done:
-        """What it showed, and what its canary cost. Raises: BoxLost, BoxRefused, GatewayDown, NoSpace."""
+        """What it showed, and what its canary cost.
+
+        Raises: BoxLost, BoxRefused, GatewayDown, NoSpace, NotExpected (the settings are not those of the consent).
+        """
         parts = self._parts
+        if (changed := settings_changed(parts.settings, run)) is not None:
+            raise NotExpected(f"{changed}: start a new run")
         live = (await offload(parts.target.current)).image.digest
         no = await offload(refusal, parts, run)
         if live != run.started.base.image or no is not None:
@@ -70,6 +77,8 @@ class Preflight:
             ready = parts.clock.monotonic()
             session = await offload(canary_session, parts, run, do.key, on_live_state=False)
             fault = await self._canary(box, place, session)
+        if fault is None:
+            fault = await fault_within(parts, box, place, parts.settings.swap.preflight_watch_seconds, WATCH_LOOK)
         return f"on a copy of the state {fault}" if fault is not None else None, ready
 
     def _grant(self, run: Run, do: Do) -> Grant:
@@ -77,8 +86,6 @@ class Preflight:
         return Grant(key=do.key, run=run.id, stage="preflight", mode=GatewayMode.LIVE, upstreams=upstreams)
 
     async def _canary(self, box: Box, place: Place, session: str) -> str | None:
-        if fault is None:
-            fault = await fault_within(parts, box, place, parts.settings.swap.preflight_watch_seconds, WATCH_LOOK)
         """None when it answered, else what came instead. Raises: BoxLost."""
         canary = self._parts.settings.canary
         answer = await offload(self._parts.turns.send, place, session, canary.message, canary.seconds)

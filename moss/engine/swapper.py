@@ -75,6 +75,8 @@ class Swapper:
         live = await offload(self._target.current)
         if live.image.digest != swap.old:
             return PhaseResult(ok=False, because=f"{live.image.name} runs, not the base of this run", stale=True)
+        if not swap.undo and (changed := settings_changed(self._parts.settings, run)) is not None:
+            return PhaseResult(ok=False, because=f"{changed}: start a new run", stale=True)
         if not swap.undo and (no := await offload(refusal, self._parts, run)) is not None:
             return PhaseResult(ok=False, because=no)
         await offload(self._parts.require_space, "a swap")
@@ -183,7 +185,6 @@ class Swapper:
                 return PhaseResult(ok=False, because=_failed(probe))
             if swap.boot is not None and probe.boot is not None and probe.boot != swap.boot:
                 return PhaseResult(ok=False, because="it was started anew while it was watched")
-            # A busy agent may miss one look; three in a row are not ready.
             misses = 0 if probe.readiness is Readiness.READY else misses + 1
             if misses >= MISSES:
                 return PhaseResult(ok=False, because=f"not ready while it was watched: {probe.detail}")

@@ -121,11 +121,11 @@ async def test_resume_is_refused(small: Workbench) -> None:
 
 
 async def test_a_run_that_failed_in_its_swap_is_not_resumed(small: Workbench) -> None:
+    small = small.with_settings(swap=small.parts.settings.swap.model_copy(update={"preflight": False}))
     run = await waiting(small)
     small.approve(run)
     small.builder.remove(small.run(run).statement.candidate)  # type: ignore[union-attr]
-    skip = small.parts.settings.swap.model_copy(update={"preflight": False})
-    await small.with_settings(swap=skip).go(run)
+    await small.go(run)
     refused(small, lambda: small.desk.resume(run, "a"), "ended in its swap: start a new run")
 
 
@@ -153,6 +153,88 @@ async def test_a_consent_from_before_a_rewind_is_not_good_after_it(small: Workbe
     small.desk.rewind(run, Stage.IMPLEMENT, "alice")
     await small.go(run)
     refused(small, lambda: small.desk.approve(old), "the consent is for another candidate than ev-01 offers now")
+
+
+async def test_a_consent_that_was_used_stays_used_over_a_rewind(small: Workbench) -> None:
+    """The same candidate is offered again: a yes of before the rewind is no yes to going on after it."""
+    two = with_approvers(small, 2, named("alice"), named("bob"))
+    run = await waiting(two)
+    old = two.consent(run)
+    two.approve(run)
+    two.clock.tick(5)
+    two.desk.rewind(run, Stage.EVALUATE, "alice")
+    await two.go(run)
+    assert two.run(run).consents == ()
+    refused(two, lambda: two.desk.approve(old), "alice's consent to this statement was used already")
+    two.approve(run)
+    two.approve(run, "bob")
+    assert (await two.go(run)).outcome is Outcome.COMMITTED
+
+
+# ------------------------------------------------------------------ settings that changed meanwhile
+
+
+def with_other_trials(bench: Workbench) -> Workbench:
+    return bench.with_settings(trials=bench.parts.settings.trials.model_copy(update={"seconds": 1.0}))
+
+
+async def test_a_run_stands_still_while_its_settings_are_others_and_goes_on_when_they_are_put_back(
+    small: Workbench,
+) -> None:
+    run = small.attempts(FIX).start()
+    await small.controller().tick(run)
+    await with_other_trials(small).controller().tick(run)
+    after = small.run(run)
+    assert after.outcome is Outcome.FAILED
+    assert after.because == (
+        "SettingsChanged: moss.toml [trials] changed since ev-01 began, and its proof stands on the settings of then: "
+        "put it back and moss resume ev-01, or start a new run"
+    )
+    assert small.paid == []
+    small.desk.resume(run, "alice")
+    await small.go(run)
+    small.approve(run)
+    assert (await small.go(run)).outcome is Outcome.COMMITTED
+
+
+async def test_a_yes_under_other_settings_is_refused(small: Workbench) -> None:
+    run = await waiting(small)
+    other = with_other_trials(small)
+    refused(small, lambda: other.desk.approve(small.consent(run)), r"moss\.toml \[trials\] changed since ev-01 began")
+    small.approve(run)
+    assert (await small.go(run)).outcome is Outcome.COMMITTED
+
+
+@pytest.mark.parametrize("until", [Stage.PREFLIGHT, Stage.SWAP])
+async def test_settings_that_change_between_yes_and_swap_make_the_run_stale(small: Workbench, until: Stage) -> None:
+    run = await waiting(small)
+    small.approve(run)
+    while small.run(run).next.stage is not until:  # type: ignore[union-attr]
+        await small.controller().tick(run)
+    ended = await with_other_trials(small).go(run)
+    assert ended.outcome is Outcome.STALE
+    assert "[trials] changed since ev-01 began" in ended.because
+    assert small.target.running == small.base
+
+
+async def test_what_says_nothing_of_the_proof_may_change_in_mid_run(small: Workbench) -> None:
+    run = await waiting(small)
+    settings = small.parts.settings
+    other = small.with_settings(
+        retention=settings.retention.model_copy(update={"candidates": 1}),
+        boxes=settings.boxes.model_copy(update={"parallel": 1}),
+        evidence=settings.evidence.model_copy(update={"every_seconds": 5.0}),
+    )
+    other.approve(run)
+    assert (await other.go(run)).outcome is Outcome.COMMITTED
+
+
+async def test_a_run_of_before_the_pins_goes_on(small: Workbench) -> None:
+    from moss.engine.pins import settings_changed
+
+    run = small.run(small.start())
+    old = run.model_copy(update={"started": run.started.model_copy(update={"pinned": {}})})
+    assert settings_changed(with_other_trials(small).parts.settings, old) is None
 
 
 async def test_rewind_is_refused(small: Workbench) -> None:

@@ -178,9 +178,9 @@ def _runner(bench: Workbench) -> Any:
 
 
 async def test_a_missing_image_is_said_in_one_sentence(bench: Workbench) -> None:
+    bench = bench.with_settings(substrate=bench.parts.settings.substrate.model_copy(update={"check": ()}))
     run = bench.start()
     bench.builder.remove(bench.base)
-    bench = bench.with_settings(substrate=bench.parts.settings.substrate.model_copy(update={"check": ()}))
     await bench.controller().tick(run)
     after = bench.run(run)
     assert after.outcome is Outcome.FAILED
