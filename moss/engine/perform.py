@@ -24,7 +24,6 @@ from moss.engine.swapper import Swapper
 from moss.engine.trials import Trials
 from moss.errors import SettingsChanged, StoreBroken
 
-
 AFTER_CONSENT = (Stage.PREFLIGHT, Stage.SWAP, Stage.SOAK)
 """These look at the settings themselves: an open swap goes on under any."""
 
