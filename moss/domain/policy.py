@@ -18,36 +18,13 @@ from moss.domain.frozen import Frozen, digest
 from moss.domain.globs import matches
 from moss.domain.ids import Digest
 from moss.domain.patch import FileChange, FileText, Patch, read_text
+from moss.domain.protected import NEVER, UNLESS_NAMED
 from moss.domain.skips import skips_test
 from moss.domain.source_secrets import source_secrets
 
-VERSION = 2
+VERSION = 3
 """Part of every policy hash: a change of the rules below is another policy."""
 
-NEVER = (
-    "**/.git*", "**/.git*/**", "moss.toml", "**/.moss/**", ".moss", "**/moss_hook*", "**/*.moss.*", "**/.env",
-    "**/.env.*",
-)  # fmt: skip
-"""Protected always: git's own files, MOSS's settings, home and hooks, environment files."""
-
-UNLESS_NAMED = (
-    # continuous integration
-    ".ci/**", ".circleci/**", ".travis.yml", ".gitlab-ci.yml", "azure-pipelines.yml", "Jenkinsfile", ".buildkite/**",
-    "**/.pre-commit-config.yaml",
-    # how it is built and installed
-    "**/Dockerfile*", "**/*.Dockerfile", "**/Containerfile*", "**/.dockerignore", "**/docker-compose*",
-    "**/compose.y*ml", "**/Makefile", "**/*.mk", "**/CMakeLists.txt", "**/pyproject.toml", "**/setup.py",
-    "**/setup.cfg",
-    "**/*requirements*.txt", "**/*.lock", "**/Pipfile", "**/package.json", "**/package-lock.json", "**/pnpm-lock.yaml",
-    "**/.npmrc", "**/Cargo.toml", "**/go.mod", "**/go.sum", "**/build.gradle*", "**/pom.xml", "**/Gemfile",
-    # what runs before the tests or the program do
-    "**/conftest.py", "**/pytest.ini", "**/tox.ini", "**/noxfile.py", "**/sitecustomize.py", "**/usercustomize.py",
-    "**/*.pth",
-    # what steers the next coding agent
-    "**/AGENTS.md", "**/CLAUDE.md", "**/GEMINI.md", "**/QWEN.md", "**/.claude/**", "**/.codex/**", "**/.opencode/**",
-    "**/.gemini/**", "**/.qwen/**", "**/.pi/**", "**/.mcp.json", "**/opencode.json", "**/.aider*", "**/.cursor*/**",
-)  # fmt: skip
-"""Protected unless a pattern of `editable` names the file itself: its last segment has no wildcard."""
 WILD = frozenset("*?[")
 
 KEEP = "moss:keep"
@@ -60,9 +37,15 @@ HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 PATCH_BYTES = 1 << 20
 FILES = 100
 LINE_CHARS = 2000
+UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+BLANK_LETTERS = frozenset("\u115f\u1160\u2800\u3164\uffa0")
+"""Letters and signs that show as nothing."""
+JOINERS = "\u200c\u200d"
+"""What joins signs of some scripts and emoji; beside a plain letter it only hides."""
 LITERAL_CHARS = 8
 """Shorter answers (`42`, `done`) are in any source; a longer one that appears with the change was copied in."""
 
+ESCAPED = "write it as an escape where it is meant, else leave it out"
 MEND = "mend the cause for any input, and use other values in tests"
 
 SecretFinder = Callable[[str], Sequence[str]]
@@ -91,6 +74,7 @@ class Rule(StrEnum):
     SECRET = "secret"  # noqa: S105
     LITERAL = "literal"
     KEPT_LINE = "kept_line"
+    HIDDEN = "hidden"
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +154,7 @@ def _place(file: FileChange, settings: SourcePolicy) -> Iterator[Breach]:
     path = file.path
     if is_protected(path, settings):
         yield Breach(Rule.PROTECTED, f"{shown(path)} is protected; leave it as it is.")
-    elif matches(path, settings.tests):
+    elif is_test(path, settings):
         if file.status != "A":
             done = "deleted" if file.status == "D" else "changed"
             yield Breach(Rule.TEST, f"{shown(path)} is a test that was {done}; tests may only be added, in new files.")
@@ -182,10 +166,19 @@ def _place(file: FileChange, settings: SourcePolicy) -> Iterator[Breach]:
 def is_protected(path: str, settings: SourcePolicy) -> bool:
     """Built-in patterns hold in any letter case, since some file systems make no difference."""
     folded = path.casefold()
-    if matches(path, settings.protected) or matches(folded, _NEVER):
+    if matches(folded, _folded(settings.protected)) or matches(folded, _NEVER):
         return True
     named = [pattern for pattern in settings.editable if not WILD & set(pattern.rsplit("/", 1)[-1])]
     return matches(folded, _UNLESS_NAMED) and not matches(path, named)
+
+
+def is_test(path: str, settings: SourcePolicy) -> bool:
+    """`Tests/x.py` is one too where `tests/**` is."""
+    return matches(path.casefold(), _folded(settings.tests))
+
+
+def _folded(patterns: Sequence[str]) -> Iterator[str]:
+    return (pattern.casefold() for pattern in patterns)
 
 
 def oddness(path: str) -> str | None:
@@ -221,12 +214,32 @@ def _lines(
             yield Breach(Rule.KEPT_LINE, f"{name}: a line marked `{KEEP}` was changed or removed; it stays as it is.")
         if any(len(line) > LINE_CHARS for line in text.added):
             yield Breach(Rule.SIZE, f"{name}: an added line is longer than {LINE_CHARS} characters.")
-        if matches(text.path, settings.tests) and (marker := skips_test(text.added)):
+        if hidden := next((char for line in text.added if (char := hides(line)) is not None), None):
+            said = f"U+{ord(hidden):04X} {unicodedata.name(hidden, 'control')}"
+            yield Breach(Rule.HIDDEN, f"{name}: an added line holds the invisible character {said}; {ESCAPED}.")
+        if is_test(text.path, settings) and (marker := skips_test(text.added)):
             yield Breach(Rule.SKIP, f"{name}: `{marker}` leaves a test out; added tests must run.")
         if kinds := secrets(added):
             yield Breach(Rule.SECRET, f"{name}: an added line holds a secret ({', '.join(sorted(set(kinds)))}).")
         if any(answer in added for answer in answers):
             yield Breach(Rule.LITERAL, f"{name}: an added line holds an expected answer; {MEND}.")
+
+
+def hides(line: str) -> str | None:
+    """The first character of a line that a reader does not see: controls, directions (CVE-2021-42574), blank letters.
+
+    Tabs, form feeds, a carriage return at the end, and joiners beside letters that are not ASCII may be there.
+    """
+    if line.isascii() and line.isprintable():
+        return None
+    body = line.removesuffix("\r")
+    for at, char in enumerate(body):
+        if char in "\t\f" or (unicodedata.category(char) not in UNSEEN and char not in BLANK_LETTERS):
+            continue
+        if char in JOINERS and at > 0 and not body[at - 1].isascii():
+            continue
+        return char
+    return None
 
 
 def shown(path: str) -> str:

@@ -1,8 +1,8 @@
 """Owns redaction: what `secrets` finds is replaced by a placeholder of the same shape. Never stores what it saw.
 
 Invariants: the same secret gives the same placeholder in one home and another in the next (HMAC with the home's
-salt, so it cannot be guessed back); redacting twice is redacting once; a text keeps its length, but for mail
-addresses and passwords that are too short to tell a placeholder.
+salt, so it cannot be guessed back); what only says that it is redacted is not; redacting twice is redacting once; a
+text keeps its length, but for mail addresses, passwords that are too short to tell a placeholder, and hidden letters.
 """
 
 import bisect
@@ -10,13 +10,14 @@ import hmac
 import itertools
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import assert_never
 
 import stringzilla
 
 from moss.domain import secrets
 from moss.domain.evidence import Chunk, Exchange, ToolCall, Turn
+from moss.domain.folding import Plain, maybe_odd, plain
 from moss.domain.secrets import MARK, SHORT_MARK, Kind, Span
 
 CHECK = 4
@@ -31,6 +32,9 @@ OVERLAP = 1 << 10
 _CLASSES = bytes(97 if (chr(at).isalnum() and at < 128) or chr(at) in "+/_.=-" else 32 for at in range(256))
 _DIGITS = bytes(48 if 48 <= at < 58 or chr(at) in " -" else 120 for at in range(256))
 _WORD, _CARD = b"a" * secrets.LONG_WORD, b"0" * 13
+_BREAK = re.compile(r"[^A-Za-z0-9]")
+BREAKS = 8
+"""Places in a word at which a placeholder is looked for; each costs a hash."""
 _LOWER = bytes(at + 32 if 65 <= at < 91 else at for at in range(256))
 
 
@@ -46,6 +50,9 @@ class Redactor:
         if not self.suspects(text.encode("utf-8", "surrogatepass")):
             return text, 0
         found = [*self._user(text), *secrets.spans(text)]
+        if (folded := plain(text)) is not None:
+            # a secret with hidden or full-width letters is one to whoever pastes it
+            found += [_moved(span, folded) for span in (*self._user(folded.text), *secrets.spans(folded.text))]
         return self._replace(text, found) if found else (text, 0)
 
     def clean(self, text: str) -> str:
@@ -69,7 +76,12 @@ class Redactor:
         text = stringzilla.Str(data)
         if json and (text.find(b"\\u") >= 0 or text.find(b"\\/") >= 0):
             return True
-        if self._patterns or text.find(b"@") >= 0 or stringzilla.Str(text.translate(_CLASSES)).find(_WORD) >= 0:
+        if (
+            self._patterns
+            or maybe_odd(data)
+            or text.find(b"@") >= 0
+            or stringzilla.Str(text.translate(_CLASSES)).find(_WORD) >= 0
+        ):
             return True
         if stringzilla.Str(text.translate(_DIGITS)).find(_CARD) >= 0 and _CARD in data.translate(_DIGITS, b" -"):
             return True
@@ -128,10 +140,12 @@ class Redactor:
         at = count = 0
         for span in _apart(found):
             word = text[span.start : span.end]
+            if (folded := plain(word)) is not None:
+                word = folded.text
             parts.append(text[at : span.start])
             at = span.end
             if self._own(word, span.kind):
-                parts.append(word)
+                parts.append(text[span.start : span.end])
             else:
                 parts.append(self._placeholder(word, span.kind))
                 count += 1
@@ -172,9 +186,24 @@ class Redactor:
             return word.endswith((MAIL_DOMAIN, SHORT_MAIL_DOMAIN))
         if kind is Kind.CARD:
             return False
-        if MARK in word and not any(map(str.isspace, word)):
+        if self._made_here(word):
             return True
-        return self._made_here(word) or all(map(self._made_here, _pieces(word)))
+        first, *pieces = _pieces(word)
+        if not pieces and not first.startswith((MARK, SHORT_MARK)):
+            return False
+        begins = self._kept(first) or (bool(pieces) and _before_placeholder(first))
+        return begins and all(map(self._kept, pieces))
+
+    def _kept(self, piece: str) -> bool:
+        """A placeholder of this home, with nothing secret behind it. That it says REDACTED is no proof of it."""
+        if self._made_here(piece):
+            return True
+        if not piece.startswith((MARK, SHORT_MARK)):
+            return False
+        ends = itertools.islice(_BREAK.finditer(piece), BREAKS)
+        return any(
+            self._made_here(piece[: end.start()]) and not secrets.random_word(piece[end.start() :]) for end in ends
+        )
 
     def _made_here(self, word: str) -> bool:
         mark, check = _form(len(word))
@@ -249,8 +278,19 @@ def _cut(data: bytes, chunks: Sequence[Chunk]) -> tuple[Chunk, ...]:
 
 
 def _pieces(word: str) -> list[str]:
-    """A word cut before each short mark: a secret that was found in parts has a placeholder for each."""
-    return [piece for piece in re.split(f"(?={SHORT_MARK})", word) if piece]
+    """A word cut before each mark: a secret that was found in parts has a placeholder for each."""
+    return [piece for piece in re.split(f"(?={SHORT_MARK}|{MARK})", word) if piece] or [word]
+
+
+def _before_placeholder(piece: str) -> bool:
+    """What may stand before a placeholder in a word: how a key begins, or parts of a path or a name."""
+    return secrets.is_prefix(piece) or (piece[-1] in "/+=_-:." and not secrets.random_word(piece))
+
+
+def _moved(span: Span, folded: Plain) -> Span:
+    """The span of a plain form in the text itself."""
+    start, end = folded.span(span.start, span.end)
+    return replace(span, start=start, end=end)
 
 
 def _form(size: int) -> tuple[str, int]:

@@ -143,7 +143,7 @@ def _words(text: str) -> Iterator[Span]:
     """Long random words. A path or a name of several words is looked at part by part."""
     for match in WORD.finditer(text):
         word = match[0].rstrip("=")
-        if len(word) > 512 or MARK in word or UUID.fullmatch(word) or CALL_ID.fullmatch(word):
+        if len(word) > 512 or UUID.fullmatch(word) or CALL_ID.fullmatch(word):
             continue
         if "/" not in word or "+" in word or match[0] != word:
             if len(word) >= 20 and random_word(word):
@@ -159,6 +159,11 @@ def _parts(word: str, at: int) -> Iterator[Span]:
     for part in re.finditer(r"[A-Za-z0-9]{20,}", word):
         if random_word(part[0]):
             yield Span(at + part.start(), at + part.end())
+
+
+def is_prefix(word: str) -> bool:
+    """Whether a word is how keys of a known kind begin, without the key."""
+    return re.fullmatch(_PREFIX, word) is not None
 
 
 def random_word(word: str, slack: float = 1.0) -> bool:

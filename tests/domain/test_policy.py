@@ -100,6 +100,73 @@ def test_what_builds_steers_or_judges_is_protected(path: str, status: str) -> No
     assert rules(Change(path) if status == "M" else added(path)) == {Rule.PROTECTED}
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("GNUmakefile", "clerk/justfile", "build.rs", "pytest.toml", ".coveragerc", "clerk/tsconfig.build.json"),
+        *(".cargo/config.toml", "clerk/pip.conf", "setup.cfg", "tox.ini", "noxfile.py", "clerk/conftest.py"),
+        *("package.json", ".npmrc", ".yarnrc.yml", "binding.gyp", "jest.config.mjs", "clerk/sitecustomize.py"),
+        *("clerk/evil.pth", "compose.override.yaml", "Dockerfile.dev", ".github/workflows/ci.yml", ".gitattributes"),
+        *(".husky/pre-commit", "gradlew", "go.work", "constraints-dev.txt", "clerk/x.dist-info/entry_points.txt"),
+    ],
+)
+@pytest.mark.parametrize("status", ["A", "M", "D"])
+def test_a_wide_pattern_opens_nothing_that_builds_installs_or_runs_before_the_tests(path: str, status: str) -> None:
+    wide = SourcePolicy(editable=("**",))
+    assert Rule.PROTECTED in rules(Change(path, status), settings=wide)
+    assert Rule.PROTECTED in rules(Change(path.upper(), status), settings=wide)
+
+
+def test_letter_case_opens_no_test_and_no_protected_file() -> None:
+    wide = SourcePolicy(editable=("**",), protected=("Clerk/Health.py",))
+    assert rules(Change("Tests/test_refund.py"), settings=wide) == {Rule.TEST}
+    assert rules(Change("clerk/health.py"), settings=wide) == {Rule.PROTECTED}
+    assert rules(added("TESTS/test_x.py", "@pytest.mark.skip"), settings=wide) == {Rule.SKIP}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "access = 'user\u202e \u2066// admin\u2069 \u2066'",
+        "is_admin\u200b = True",
+        "x = 1  # \u2067 return",
+        "def check\u3164(): pass",
+        "print('a')\rprint('b')",
+        "x = '\x1b[8m'",
+        "a\u00adb = 1",
+        "\ufeffimport os",
+        "x = 1\u2028import os",
+        "tag\U000e0041",
+        "is\u200dadmin = 1",
+    ],
+)
+def test_what_a_reader_does_not_see_is_refused_with_its_name(line: str) -> None:
+    breaches = check_patch(patch(Change(added=(line,))), SETTINGS)
+    assert [breach.rule for breach in breaches] == [Rule.HIDDEN]
+    assert "invisible character U+" in breaches[0].says
+    assert breaches[0].says.isprintable()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "\tx = 1\t# tab",
+        "x = 1\r",
+        "\f",
+        "name = 'Ж ü 漢'",
+        "family = '👨\u200d👩\u200d👧'",
+        "\u0645\u06cc\u200c\u062e",
+        "x\xa0= 1",
+    ],
+)
+def test_what_people_write_is_not_hidden(line: str) -> None:
+    assert rules(Change(added=(line,))) == set()
+
+
+def test_hidden_characters_that_were_there_may_go_and_stay() -> None:
+    assert rules(Change(removed=("a\u202eb",), kept=("c\u200bd",))) == set()
+
+
 def test_a_build_file_may_be_edited_where_a_pattern_names_it() -> None:
     assert rules(Change("setup.cfg")) == set()
     assert rules(Change("clerk/setup.cfg")) == {Rule.PROTECTED}

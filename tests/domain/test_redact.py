@@ -1,6 +1,8 @@
 """Secrets are found and replaced, words are left alone, and redacting is stable, repeatable and of the same shape."""
 
 import json
+import time
+import unicodedata
 from datetime import timedelta
 
 import pytest
@@ -8,6 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from moss.domain.evidence import Chunk, Exchange, ToolCall, Turn
+from moss.domain.folding import maybe_odd, plain
 from moss.domain.ids import Digest
 from moss.domain.redact import Redactor
 from moss.domain.secrets import card, luhn, random_word
@@ -249,3 +252,106 @@ def test_secrets_in_any_company_leave_nothing_behind(parts: list[str]) -> None:
     assert REDACTOR.redact(clean) == (clean, 0)
     for _, secret in SECRETS.values():
         assert len(secret) < 10 or secret not in clean
+
+
+# ------------------------------------------------------------------ what only looks redacted, and what hides
+
+
+@pytest.mark.parametrize(
+    ("text", "secret"),
+    [
+        ("password=REDACTEDhunter2tiger", "hunter2tiger"),
+        ("ghp_REDACTEDq7Zt4VbNw8RcYd9aK2mQx7", "q7Zt4VbNw8RcYd9aK2mQx7"),
+        ("the value REDACTEDq7Zt4VbNw8RcYd9aK2mQx7Lp was", "q7Zt4VbNw8RcYd9aK2mQx7Lp"),
+        ("q7Zt4VbNw8RcYd9aK2mQx7LpREDACTED", "q7Zt4VbNw8RcYd9aK2mQx7Lp"),
+        ("Bearer REDACTED-9aK2mQx7LpZt4VbN", "9aK2mQx7LpZt4VbN"),
+    ],
+)
+def test_that_a_word_says_redacted_does_not_make_it_so(text: str, secret: str) -> None:
+    clean, count = REDACTOR.redact(text)
+    assert count == 1
+    assert secret not in clean
+    assert REDACTOR.redact(clean) == (clean, 0)
+
+
+def test_a_placeholder_of_another_home_is_no_proof_here() -> None:
+    theirs = Redactor(b"another home").clean("the value q7Zt4VbNw8RcYd9aK2mQx7Lp was")
+    assert REDACTOR.redact(theirs)[1] == 1
+
+
+HIDDEN = {
+    "zero width": "\u200b",
+    "joiner": "\u2060",
+    "soft hyphen": "\u00ad",
+    "bom": "\ufeff",
+    "direction": "\u202e",
+    "tag": "\U000e0041",
+    "variation": "\ufe0f",
+}
+
+
+@pytest.mark.parametrize("name", HIDDEN)
+@pytest.mark.parametrize("kind", ["OpenAI", "GitHub", "mail", "card", "random word", "bearer", "password"])
+def test_a_secret_with_hidden_letters_is_found(kind: str, name: str) -> None:
+    text, secret = SECRETS[kind]
+    hides = HIDDEN[name].join(secret)
+    found = text.replace(secret, hides)
+    clean, count = REDACTOR.redact(found)
+    assert count >= 1
+    bare = "".join(letter for letter in clean if letter not in HIDDEN.values())
+    assert secret not in bare
+    assert REDACTOR.holds(found)
+    assert REDACTOR.redact(clean) == (clean, 0)
+
+
+@pytest.mark.parametrize("kind", ["OpenAI", "AWS", "mail", "card", "random word", "password in JSON"])
+def test_a_secret_in_full_width_letters_is_found(kind: str) -> None:
+    text, secret = SECRETS[kind]
+    wide = "".join(chr(ord(letter) + 0xFEE0) if "!" <= letter <= "~" else letter for letter in text)
+    clean, count = REDACTOR.redact(wide)
+    assert count >= 1
+    assert secret not in unicodedata.normalize("NFKC", clean)
+    assert REDACTOR.redact(clean) == (clean, 0)
+
+
+def test_letters_of_other_forms_and_mixed_ones_are_found() -> None:
+    for dressed in (
+        "\U0001d429\U0001d41a\U0001d42c\U0001d42c\U0001d430\U0001d428\U0001d42b\U0001d41d=tiger",
+        "\u24df\u24d0\u24e2\u24e2word=tiger",
+    ):
+        assert "tiger" not in REDACTOR.clean(dressed)
+    assert "tiger42x" not in REDACTOR.clean("postgres\uff1a//app:tiger42x@db/shop")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Grüße aus Köln – „schön“ … 3 × 4",  # noqa: RUF001
+        "漢字かな交じり文、注文１００７番",
+        "👨\u200d👩\u200d👧 family",
+        "می\u200cخواهم",  # noqa: RUF001
+        "½ ㎏ ™",
+    ],
+)
+def test_other_scripts_stay_as_they_are(text: str) -> None:
+    assert REDACTOR.redact(text) == (text, 0)
+
+
+@given(st.text(st.characters(), max_size=60), st.sampled_from(sorted(HIDDEN.values())), st.text(max_size=60))
+def test_the_plain_form_knows_all_its_places(before: str, hidden: str, after: str) -> None:
+    text = before + "sk" + hidden + "\uff0dA" + after
+    folded = plain(text)
+    assert folded is not None
+    for at, letter in enumerate(folded.text):
+        start, end = folded.span(at, at + 1)
+        assert end == start + 1
+        assert letter == text[start] or letter in unicodedata.normalize("NFKC", text[start])
+    assert maybe_odd(text.encode("utf-8", "surrogatepass"))
+    assert plain(folded.text) is None or unicodedata.normalize("NFKC", folded.text) != folded.text
+
+
+def test_a_text_of_hidden_letters_takes_linear_time() -> None:
+    began = time.process_time()
+    REDACTOR.clean("\u200ba" * 200_000)
+    REDACTOR.clean("REDACTED-a-" * 20_000)
+    assert time.process_time() - began < 2
