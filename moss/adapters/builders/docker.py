@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from moss.adapters.builders.docker_command import Build
-from moss.adapters.builders.docker_found import BASE, COMMIT, HOME, KEY, NAME, RUN, SOURCE, Found, reference, repository
 from moss.adapters.builders.steps import run_step, tail
 from moss.adapters.builders.tree_digest import drop_caches, tree_digest
 from moss.config import DockerBuild
 from moss.dockerd import Conflict, Engine, Gone, home_tag, labels_filter
+from moss.dockerd.found import BASE, COMMIT, HOME, KEY, NAME, RUN, SOURCE, Found, reference, repository
 from moss.domain.frozen import sha256
 from moss.domain.ids import CommitId, Digest, Key, RunId
 from moss.domain.launch import fill_all

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moss.adapters.builders.docker_command import Build, cause
-from moss.adapters.builders.docker_found import Found, reference, repository
+from moss.dockerd.found import Found, reference, repository
 from moss.config import DockerBuild
 from moss.errors import BuildBroken, BuildFailed, NoSpace
 

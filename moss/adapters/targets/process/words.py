@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
+from moss.adapters.targets.version import Version as Version
 from moss.domain.frozen import Frozen
-from moss.domain.ids import CommitId, Digest
-from moss.ports import Image
+from moss.domain.ids import Digest
 
 
 class Restart(StrEnum):
@@ -17,23 +17,6 @@ class Restart(StrEnum):
 
     ALWAYS = "always"
     NO = "no"
-
-
-class Version(Frozen):
-    """An image, as it is stored."""
-
-    digest: Digest
-    name: str
-    commit: CommitId | None = None
-    registry: str | None = None
-
-    @property
-    def image(self) -> Image:
-        return Image(self.digest, self.name, self.commit, self.registry)
-
-    @classmethod
-    def of(cls, image: Image) -> "Version":
-        return cls(digest=image.digest, name=image.name, commit=image.commit, registry=image.registry)
 
 
 class Spec(Frozen):

@@ -35,6 +35,16 @@ def measure(root: Path) -> int:
     return total
 
 
+def all_of(root: Path, user: int) -> bool:
+    """Whether the folder and all below it is that user's. One that cannot be looked into is not."""
+    try:
+        return root.stat().st_uid == user and all(
+            entry.stat(follow_symlinks=False).st_uid == user for entry in _walk(root)
+        )
+    except OSError:
+        return False
+
+
 def free(path: Path) -> int:
     """Bytes that are free where `path`, or its nearest folder that exists, is."""
     while not path.exists():

@@ -37,8 +37,11 @@ class Found:
         return ours and any(tag.startswith(f"{repository(home)}/") for tag in self.tags)
 
     def image(self) -> Image:
+        """Named as its builder named it, else by a tag, else by its id."""
         registry = self.pushed[0] if self.pushed else None
-        return Image(Digest(self.id), self.labels[NAME], CommitId(self.labels[COMMIT]), registry)
+        name = self.labels.get(NAME) or (self.tags[0] if self.tags else self.id[7:19])
+        commit = self.labels.get(COMMIT)
+        return Image(Digest(self.id), name, CommitId(commit) if commit else None, registry)
 
 
 def repository(home: str) -> str:
