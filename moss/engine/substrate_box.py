@@ -1,6 +1,7 @@
 """Owns the box of a substrate process: trial, check, preflight. One function for all, so they differ in nothing else.
 
-The live target starts its process by the same `domain.launch.launch`: what was proven is what goes live.
+The live target starts its process by the same `domain.launch.launch`, or tells how its container is started
+(`own_start`): what was proven is what goes live.
 """
 
 import secrets
@@ -13,7 +14,7 @@ from moss.domain.launch import launch
 from moss.engine.offload import offload
 from moss.engine.parts import Parts
 from moss.errors import BoxRefused
-from moss.ports import BoxRole, BoxSpec, Image, Limits, Mount, MountName
+from moss.ports import BoxRole, BoxSpec, Image, Limits, Mount, MountName, OwnStart
 
 LINES_VARIABLE = "MOSS_LINES"
 """names a file to a substrate in a box: one that can tell writes there which of its lines ran, as JSON
@@ -30,9 +31,18 @@ async def image_of(parts: Parts, digest: Digest) -> Image:
 
 
 def substrate_box(
-    settings: Settings, role: BoxRole, image: Image, key: Key, run: RunId, state: Path, gateway: str, token: str
+    settings: Settings,
+    role: BoxRole,
+    image: Image,
+    key: Key,
+    run: RunId,
+    state: Path,
+    gateway: str,
+    token: str,
+    own: OwnStart | None = None,
 ) -> BoxSpec:
-    """The spec of the substrate's own process on a state folder of its own, outward effects switched off."""
+    """The spec of the substrate's own process on a state folder of its own, outward effects switched off. `own`: how
+    the live agent is started where `live.argv` does not say all of it."""
     live = settings.live
     # in the preflight too, where nobody reads it: what is proven and what is tried last are told the same
     told = {LINES_VARIABLE: f"{{out}}/{LINES_FILE}"}
@@ -48,6 +58,7 @@ def substrate_box(
         workdir="{image}",
         port=True,
         limits=limits(settings),
+        own=own,
     )
 
 

@@ -6,6 +6,7 @@ has failed. Nothing of it is left.
 """
 
 import contextlib
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,8 +19,8 @@ from moss.domain.detect import Detectors
 from moss.domain.evidence import Exchange, Turn
 from moss.domain.frozen import canonical
 from moss.domain.ids import Key, RunId
-from moss.domain.launch import fill_all
 from moss.domain.trial import Answer, Mark, Observation, Trial, WorldKind
+from moss.engine.grader_box import bring_along, grader_box
 from moss.engine.left_state import Unfit, copy_left
 from moss.engine.offload import offload, to_its_end
 from moss.engine.own_sessions import trial_session
@@ -33,12 +34,9 @@ from moss.gateway.recording import dump, load
 from moss.ports import (
     Box,
     BoxRole,
-    BoxSpec,
     GatewayMode,
     Grant,
     Image,
-    Limits,
-    Mount,
     MountName,
     Place,
     Store,
@@ -136,7 +134,8 @@ class TrialRun:
         world = await offload(opened_world, self._parts.store, asked.case.world, asked.live_from)
         token = await offload(gateway.open, _grant(asked, world, settings.gateway.upstream_names))
         url = await offload(gateway.url, BoxRole.TRIAL)
-        spec = substrate_box(settings, BoxRole.TRIAL, asked.image, asked.key, asked.run, state, url, token)
+        own = await offload(self._parts.target.own_start)
+        spec = substrate_box(settings, BoxRole.TRIAL, asked.image, asked.key, asked.run, state, url, token, own)
         box = await offload(self._parts.boxes.launch, spec)
         seen = await self._seen(asked, box, state)
         await offload(self._parts.boxes.stop, box, 0.0)
@@ -210,16 +209,9 @@ class TrialRun:
     async def _grade(self, asked: Asked, point: str, grader: Grader, state: Path, seen: _Seen) -> int:
         settings, boxes = self._parts.settings, self._parts.boxes
         key = Key(f"{asked.key}/grade/{point}")
-        spec = BoxSpec(
-            key=key,
-            run=asked.run,
-            role=BoxRole.GRADER,
-            argv=fill_all(grader.argv, {"root": str(settings.root)}) + grader.arguments,
-            mounts=(Mount(MountName.STATE, state, writable=False),),
-            files={"answer.json": canonical(seen.answer)},
-            workdir="{in}",
-            limits=Limits(seconds=60.0, memory_bytes=settings.trials.memory_bytes),
-        )
+        program = state.with_name(f"grader-{secrets.token_hex(4)}")
+        await to_its_end(bring_along, grader, settings.root, program)
+        spec = grader_box(key, asked.run, grader, (program, state), seen.answer, settings.trials.memory_bytes)
         await offload(boxes.remove, key)
         try:
             box = await offload(boxes.launch, spec)

@@ -17,6 +17,7 @@ from moss.ports.boxes import ExitReason as ExitReason
 from moss.ports.boxes import Limits as Limits
 from moss.ports.boxes import Mount as Mount
 from moss.ports.boxes import MountName as MountName
+from moss.ports.boxes import OwnStart as OwnStart
 from moss.ports.boxes import Probed as Probed
 from moss.ports.clock import Clock as Clock
 from moss.ports.coders import CoderCommand as CoderCommand

@@ -55,10 +55,31 @@ class Mount:
 
 
 @dataclass(frozen=True, slots=True)
+class OwnStart:
+    """How a program is started that its image starts, as whoever runs it live has set it over that image.
+
+    `entrypoint`, `command`, `workdir`, `user`: None: as the image says. `env`, `unset`: over the image's variables.
+    `left_out`: names of variables that are the live agent's alone, since their values look secret. `state`: the path
+    inside under which its state is kept; `port`: where it listens inside."""
+
+    state: str
+    port: int
+    entrypoint: tuple[str, ...] | None = None
+    command: tuple[str, ...] | None = None
+    workdir: str | None = None
+    user: str | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
+    unset: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class BoxSpec:
     """One box. `argv`/`env` values may hold `{work} {state} {in} {out} {image} {port}`: the adapter puts in the
     box's own paths and port. `image` None: the box needs no substrate image (a coder, a grader).
-    `port` true: the program listens on `{port}` and is reached by `Boxes.address`."""
+    `port` true: the program listens on `{port}` and is reached by `Boxes.address`.
+    `own`: the image's program, started as `own` says; `argv` stands in for its words unless it is empty, `env` goes
+    over its variables, `workdir` does not count, `{state}` and `{port}` are those of `own`."""
 
     key: Key
     run: RunId
@@ -73,6 +94,7 @@ class BoxSpec:
     port: bool = False
     limits: Limits = Limits()
     runtime: str | None = None
+    own: OwnStart | None = None
 
 
 class ExitReason(StrEnum):
@@ -119,6 +141,8 @@ class BoxCapabilities:
     limits_disk: bool
     read_only_root: bool
     runtimes: tuple[str, ...] = ()
+    own_starts: bool = False
+    """whether it takes specs with `own`; without, such a launch is refused"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from moss.domain.ids import Digest, Key
+from moss.ports.boxes import OwnStart
 from moss.ports.images import Image
 
 
@@ -19,12 +20,16 @@ class Readiness(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """One look at the live agent. `boot` changes with each start; `detail` is for people."""
+    """One look at the live agent. `boot` changes with each start; `detail` is for people.
+
+    `said`: the end of what an agent that has ended wrote, where the target keeps it: its own words, not redacted.
+    """
 
     readiness: Readiness
     boot: str | None
     detail: str
     exit_code: int | None = None
+    said: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +131,10 @@ class LiveTarget(Protocol):
     def state_copy(self, into: Path) -> None:
         """A consistent copy of the running agent's state (SQLite by its own backup). Raises: NoSpace."""
 
+    def own_start(self) -> OwnStart | None:
+        """How the live agent is started, for boxes that are to be as it is; None where `live.argv` says all.
+        Raises: TargetDown."""
+
     def evidence_root(self) -> Path:
         """A folder from which the evidence source may read the live state."""
 
@@ -150,6 +159,10 @@ class InstalledTarget(LiveTarget, Protocol):
 
     def shut_down(self) -> None:
         """The agent and what stands around it have ended when this returns. For a demo's end, and undo."""
+
+    def standing(self) -> LiveVersion | None:
+        """What is live under MOSS, told fast and also when all is down; None where nothing was brought under MOSS yet.
+        Raises: TargetDown when what is remembered cannot be read."""
 
     def front(self) -> tuple[str, int]:
         """Where users talk to the agent: an address of this host."""

@@ -196,6 +196,8 @@ class FakeBoxes:
     def _make(self, spec: BoxSpec) -> _Box:
         if spec.image is not None and self._images is None:
             raise BoxRefused("these boxes in memory were given no images")
+        if spec.own is not None:
+            raise BoxRefused("boxes in memory have no images that start programs")
         image = self._images(spec.image.digest) if spec.image and self._images else None
         name = uuid.uuid4().hex
         places = {place: self._root / name / place.value for place in MountName}

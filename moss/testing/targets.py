@@ -298,6 +298,9 @@ class FakeTarget:
                 shutil.copytree(self._folder, into, symlinks=True, dirs_exist_ok=True)
             (into / "messages.jsonl").write_text("".join(f"{text}\n" for text in self.state.messages))
 
+    def own_start(self) -> None:
+        return None
+
     def evidence_root(self) -> Path:
         if self._folder is None:
             raise TargetError("this target has no state folder: give `folder`")

@@ -125,7 +125,7 @@ class DockerBoxes:
         if self._end(box) is not None:
             raise BoxLost(f"the box {box.id} has ended")
         told, slot = self._folder(box.key).of(box), self._slot(box)
-        words = fill_all(argv, docker_config.words(told.tree, told.port))
+        words = fill_all(argv, docker_config.words(told.tree, told.port, told.state))
 
         def kill(mark: str) -> None:
             with contextlib.suppress(SlotGone):

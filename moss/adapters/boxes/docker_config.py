@@ -9,7 +9,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from moss.ports import BoxSpec, MountName
+from moss.errors import BoxRefused
+from moss.ports import BoxSpec, MountName, OwnStart
 
 TMP = "/tmp"  # noqa: S108
 SLACK = 64 << 20
@@ -33,16 +34,18 @@ class ImageFacts:
     volumes: tuple[str, ...]
     env: Mapping[str, str]
     tree: Path | None = None
+    entrypoint: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
 
 
-def place(name: MountName) -> str:
-    """Where one of the box's places is inside."""
-    return f"/moss/{name.value}"
+def place(name: MountName, state: str | None = None) -> str:
+    """Where one of the box's places is inside; `state`: where its program wants its state."""
+    return state if state is not None and name is MountName.STATE else f"/moss/{name.value}"
 
 
-def words(tree: str | None, port: int | None) -> dict[str, str]:
+def words(tree: str | None, port: int | None, state: str | None = None) -> dict[str, str]:
     """What the placeholders of a spec stand for; `tree`: where the image's source is."""
-    known = {name.value: place(name) for name in MountName}
+    known = {name.value: place(name, state) for name in MountName}
     if tree is not None:
         known["image"] = tree
     if port is not None:
@@ -50,12 +53,23 @@ def words(tree: str | None, port: int | None) -> dict[str, str]:
     return known
 
 
-def environment(image: ImageFacts, env: Mapping[str, str]) -> dict[str, str]:
+def environment(image: ImageFacts, env: Mapping[str, str], own: OwnStart | None = None) -> dict[str, str]:
     """What a program gets beside what its image sets: nothing of ours."""
-    base = {"LANG": "C.UTF-8", "TMPDIR": TMP, "PYTHONDONTWRITEBYTECODE": "1"}
-    if "HOME" not in image.env:
-        base["HOME"] = TMP
-    return {**{name: value for name, value in base.items() if name not in image.env}, **env}
+    # one that is to be as it is live gets no more than a folder that it may write, since the root is read-only
+    base = {"HOME": TMP} | ({} if own else {"LANG": "C.UTF-8", "TMPDIR": TMP, "PYTHONDONTWRITEBYTECODE": "1"})
+    return {**{name: value for name, value in base.items() if name not in image.env}, **(own.env if own else {}), **env}
+
+
+def started(spec: BoxSpec, image: ImageFacts) -> tuple[tuple[str, ...], str]:
+    """The words and the folder of the program, placeholders still in them. Raises: BoxRefused when there is none."""
+    if spec.own is None:
+        return spec.argv, spec.workdir
+    own = spec.own
+    command = own.command if own.command is not None else image.command
+    argv = spec.argv or (*(own.entrypoint if own.entrypoint is not None else image.entrypoint), *command)
+    if not argv:
+        raise BoxRefused("neither the image nor the live container says what to start (mend: live.argv)")
+    return argv, own.workdir or image.workdir
 
 
 def hardened(spec: BoxSpec, image: ImageFacts, binds: Sequence[str]) -> Config:
@@ -113,7 +127,9 @@ def box_config(
         "Image": image.id,
         "Entrypoint": [argv[0]],
         "Cmd": list(argv[1:]),
-        "Env": [f"{name}={value}" for name, value in env.items()],
+        # a name without a value takes away what the image sets
+        "Env": [f"{name}={value}" for name, value in env.items()]
+        + [name for name in (spec.own.unset if spec.own else ()) if name not in env],
         "User": user,
         "WorkingDir": workdir,
         "Labels": dict(labels),

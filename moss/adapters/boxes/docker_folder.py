@@ -31,6 +31,8 @@ class Launched(Frozen):
     port: int | None
     tree: str | None
     output_bytes: int
+    state: str = "/moss/state"
+    """where its state is inside"""
 
 
 class Ended(Frozen):

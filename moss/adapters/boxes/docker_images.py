@@ -29,7 +29,7 @@ class Images:
         self, engine: Engine, settings: config.DockerBoxes, trees: Callable[[Digest], Path] | None = None
     ) -> None:
         self._engine, self._settings, self._trees = engine, settings, trees
-        self._users: dict[str, str] = {}
+        self._users: dict[tuple[str, str], str] = {}
         self._lock = threading.Lock()
 
     def facts(self, digest: Digest | None) -> ImageFacts:
@@ -50,22 +50,25 @@ class Images:
             user=told.get("User") or "",
             volumes=tuple(sorted(told.get("Volumes") or ())),
             env=dict(pair.split("=", 1) for pair in told.get("Env") or () if "=" in pair),
+            entrypoint=tuple(told.get("Entrypoint") or ()),
+            command=tuple(told.get("Cmd") or ()),
         )
 
-    def user(self, image: ImageFacts) -> str:
+    def user(self, image: ImageFacts, own: str | None = None) -> str:
         """`uid:gid` of the box's program: the settings' word, else the controller's own user so that both can read
-        what the other writes, else (it is root) the image's user, else one that is nobody."""
+        what the other writes, else (it is root) `own` or the image's user, else one that is nobody."""
         if self._settings.user is not None:
             return self._settings.user
         if os.geteuid() != 0:
             return f"{os.geteuid()}:{os.getegid()}"
+        asked = image.user if own is None else own
         with self._lock:
-            if image.id not in self._users:
-                self._users[image.id] = self._named(image)
-            return self._users[image.id]
+            if (image.id, asked) not in self._users:
+                self._users[image.id, asked] = self._named(image, asked)
+            return self._users[image.id, asked]
 
-    def _named(self, image: ImageFacts) -> str:
-        user, _, group = image.user.partition(":")
+    def _named(self, image: ImageFacts, asked: str) -> str:
+        user, _, group = asked.partition(":")
         if user and not user.isdigit():
             uid, gid = self._passwd(image.id).get(user, ("0", "0"))
             user, group = uid, group if group.isdigit() else gid

@@ -30,6 +30,7 @@ class Keeper:
     def __init__(self, port: int, idle: float) -> None:
         self.port, self.idle, self.heard = port, idle, time.monotonic()
         self.watch: dict[str, Any] | None = None
+        self.inside = BOX_PORT
         self.next_disk = 0.0
 
     async def run(self) -> None:
@@ -54,7 +55,8 @@ class Keeper:
     async def obey(self, order: dict[str, Any]) -> dict[str, Any]:
         match order["do"]:
             case "watch":
-                # box, seconds, pids, disk, base, places
+                # box, seconds, pids, disk, base, places, port
+                self.inside = order["port"]
                 self.watch = {**order, "until": time.monotonic() + order["seconds"]}
             case "until":
                 if self.watch is not None and self.watch["box"] == order["box"]:
@@ -71,7 +73,7 @@ class Keeper:
             case "kill":
                 kill_marked(order["mark"].encode())
             case "open":
-                return {"open": await is_open(BOX_PORT)}
+                return {"open": await is_open(self.inside)}
         return {"ok": True}
 
     def look(self, watch: dict[str, Any]) -> None:
@@ -96,7 +98,7 @@ class Keeper:
         await join(reader, writer, asyncio.open_unix_connection(DOOR))
 
     async def inward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await join(reader, writer, asyncio.open_connection("127.0.0.1", BOX_PORT))
+        await join(reader, writer, asyncio.open_connection("127.0.0.1", self.inside))
 
 
 async def join(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, far: Any) -> None:

@@ -35,7 +35,11 @@ class Making:
     def make(self, spec: BoxSpec, folder: Folder, container: Container) -> None:
         """All but the start. Raises: BoxRefused, NoSpace."""
         image = self._images.facts(spec.image.digest if spec.image else None)
-        user = self._images.user(image)
+        own = spec.own
+        if own is not None and own.port == self._slots.port:
+            mend = "another gateway.port in moss.toml"
+            raise BoxRefused(f"the agent's port {own.port} is the gateway's, and a box has both (mend: {mend})")
+        user = self._images.user(image, own.user if own else None)
         told = self._lay_out(spec, folder, image, user)
         try:
             with self._slots.taken() as slot:
@@ -85,9 +89,10 @@ class Making:
             boot=uuid.uuid4().hex,
             started=datetime.now(UTC),
             places=places,
-            port=BOX_PORT if spec.port else None,
+            port=(spec.own.port if spec.own else BOX_PORT) if spec.port else None,
             tree=image.workdir if spec.image else None,
             output_bytes=spec.limits.output_bytes,
+            state=place(MountName.STATE, spec.own.state if spec.own else None),
         )
         (fresh / "box.json").write_text(told.model_dump_json())
         fresh.rename(folder.path)
@@ -96,8 +101,10 @@ class Making:
     def _config(
         self, spec: BoxSpec, folder: Folder, told: Launched, image: ImageFacts, user: str, slot: str
     ) -> "docker_config.Config":
-        words = docker_config.words(told.tree, told.port)
-        env = docker_config.environment(image, {name: fill(value, words) for name, value in spec.env.items()})
+        words = docker_config.words(told.tree, told.port, told.state)
+        given = {name: fill(value, words) for name, value in spec.env.items()}
+        env = docker_config.environment(image, given, spec.own)
+        argv, workdir = docker_config.started(spec, image)
         labels = {
             HOME: self._tag,
             KEY: spec.key,
@@ -107,11 +114,14 @@ class Making:
             BOX: folder.path.name,
             BOOT: told.boot,
         }
-        binds = [f"{path}:{place(name)}:{'ro' if name is MountName.IN else 'rw'}" for name, path in told.places.items()]
+        binds = [
+            f"{path}:{place(name, told.state)}:{'ro' if name is MountName.IN else 'rw'}"
+            for name, path in told.places.items()
+        ]
         if image.tree is not None:
             binds.append(f"{image.tree}:{docker_config.TREE}:ro")
         return docker_config.box_config(
-            spec, image, slot, user, binds, labels, fill_all(spec.argv, words), env, fill(spec.workdir, words)
+            spec, image, slot, user, binds, labels, fill_all(argv, words), env, fill(workdir, words)
         )
 
     def _watch(self, slot: str, spec: BoxSpec, folder: Folder, told: Launched) -> None:
@@ -123,7 +133,8 @@ class Making:
             "pids": limits.pids,
             "disk": limits.disk_bytes,
             "base": sum(size(str(path)) for path in mounted),
-            "places": [place(name) for name in MountName],
+            "places": [place(name, told.state) for name in MountName],
+            "port": told.port or BOX_PORT,
         }
         try:
             self._slots.order(slot, do="watch", **order)

@@ -69,7 +69,7 @@ class Proof:
         """What is declared, without what failed."""
         failed = {line.name for line in self._found.lines if not line.ok} if self._found else set()
         held = {name: not lines & failed for name, lines in PROVES.items()}
-        return BoxCapabilities(**held, runtimes=())
+        return BoxCapabilities(**held, runtimes=(), own_starts=True)
 
     def _remembered(self, of: str) -> bool:
         try:

@@ -30,11 +30,12 @@ class SlotGone(Exception):
 
 
 class Slots:
-    """The slots of one home below `folder`. `door`: the folder with the gateway's socket."""
+    """The slots of one home below `folder`. `door`: the folder with the gateway's socket, `port`: the gateway's, on
+    this host and in each slot."""
 
     def __init__(self, engine: Engine, folder: Path, door: Path, tag: str, image: str, port: int) -> None:
         self._engine, self._folder, self._door = engine, folder, door
-        self._tag, self._image, self._port = tag, image, port
+        self._tag, self._image, self.port = tag, image, port
 
     @contextlib.contextmanager
     def taken(self) -> Iterator[str]:
@@ -121,7 +122,7 @@ class Slots:
         folder = self._folder / name
         folder.mkdir(mode=0o700)
         self._door.mkdir(mode=0o700, parents=True, exist_ok=True)
-        config = keeper_config(self._image, {HOME: self._tag, KEEPER: "1"}, self._port, folder, self._door)
+        config = keeper_config(self._image, {HOME: self._tag, KEEPER: "1"}, self.port, folder, self._door)
         try:
             with self._engine.saying("a slot for boxes cannot be made"):
                 self._engine.api.create_container_from_config(config, name)

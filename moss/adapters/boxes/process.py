@@ -154,6 +154,10 @@ class ProcessBoxes:
             raise NoSpace(f"{self._home}: less than {self._free_bytes} bytes are free for a box")
         if spec.runtime is not None:
             raise BoxRefused(f"plain processes have no runtime {spec.runtime!r}")
+        if spec.own is not None:
+            raise BoxRefused(
+                f"plain processes cannot start {spec.key} as its image does: set boxes.kind to a container's"
+            )
         image = self._images(spec.image.digest) if spec.image else None
         fresh = self._fresh(folder)
         remove_tree(fresh)

@@ -15,7 +15,7 @@ import pytest
 from moss.domain.frozen import sha256
 from moss.domain.ids import Digest, Key, RunId
 from moss.errors import BoxLost, BoxRefused
-from moss.ports import Box, Boxes, BoxExit, BoxRole, BoxSpec, ExitReason, Image, Limits, Mount, MountName
+from moss.ports import Box, Boxes, BoxExit, BoxRole, BoxSpec, ExitReason, Image, Limits, Mount, MountName, OwnStart
 
 RUN = RunId("ev-01")
 SECONDS = 60.0
@@ -113,6 +113,16 @@ class ProgramContract(_Parts):
         assert (end.code, end.reason) == (3, ExitReason.EXITED)
         assert boxes.errors(box) == b"so long"
         assert boxes.output(box) == b""
+
+    def test_an_own_start_that_is_not_declared_is_refused(self, boxes: Boxes, image: Image) -> None:
+        own = OwnStart(state="/data", port=8080)
+        spec = BoxSpec(Key("ev-01/own"), RUN, BoxRole.TRIAL, ("no-such-program-here",), image=image, own=own)
+        if not boxes.capabilities.own_starts:
+            with pytest.raises(BoxRefused):
+                boxes.launch(spec)
+            return
+        assert (end := boxes.wait(boxes.launch(spec), SECONDS)) is not None
+        assert end.code == 127
 
     def test_a_program_that_does_not_exist_is_code_127(self, boxes: Boxes) -> None:
         box = boxes.launch(BoxSpec(Key("ev-01/x"), RUN, BoxRole.CHECK, ("no-such-program-here",)))

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from moss.adapters.boxes import docker_config
 from moss.adapters.boxes.docker_config import ImageFacts
 from moss.domain.ids import Key, RunId
-from moss.ports import BoxRole, BoxSpec, Limits, MountName
+from moss.errors import BoxRefused
+from moss.ports import BoxRole, BoxSpec, Limits, MountName, OwnStart
 
 IMAGE = ImageFacts("sha256:1", "/srv/agent", "", ("/data", "/moss/state"), {"PATH": "/bin", "LANG": "fr"})
 BINDS = ("/h/state:/moss/state:rw", "/h/in:/moss/in:ro")
@@ -92,3 +93,38 @@ def test_the_engines_log_is_bounded_and_holds_what_a_box_may_say(output_bytes: i
 @pytest.mark.parametrize("field", ["Privileged", "CapAdd", "Devices", "DeviceRequests", "VolumesFrom", "GroupAdd"])
 def test_nothing_else_is_asked_for(field: str) -> None:
     assert not config(env={field: "true"})["HostConfig"].get(field)
+
+
+# ------------------------------------------------------------------ started as its image says
+
+STARTS = ImageFacts("sha256:1", "/srv", "", (), {"PATH": "/bin", "MODE": "quiet"}, None, ("clerk",), ("serve",))
+
+
+def own_spec(argv: tuple[str, ...] = (), **more: Any) -> BoxSpec:
+    own = OwnStart(state="/data", port=8080, **more)
+    return BoxSpec(Key("ev-01/1"), RunId("ev-01"), BoxRole.TRIAL, argv, own=own)
+
+
+def test_an_own_start_is_the_images_words_with_the_persons_over_them() -> None:
+    assert docker_config.started(own_spec(), STARTS) == (("clerk", "serve"), "/srv")
+    assert docker_config.started(own_spec(command=("loud",), workdir="/opt"), STARTS) == (("clerk", "loud"), "/opt")
+    assert docker_config.started(own_spec(entrypoint=(), command=("sh",)), STARTS)[0] == ("sh",)
+    assert docker_config.started(own_spec(("python3", "-m", "x")), STARTS)[0] == ("python3", "-m", "x")
+
+
+def test_an_image_that_starts_nothing_is_refused_with_the_mend() -> None:
+    with pytest.raises(BoxRefused, match=r"live\.argv"):
+        docker_config.started(own_spec(), IMAGE)
+
+
+def test_an_own_start_gets_no_variable_that_it_would_not_have_live_but_a_home_that_it_can_write() -> None:
+    env = docker_config.environment(STARTS, {"TOLD": "1"}, OwnStart(state="/d", port=1, env={"MODE": "x", "TOLD": "0"}))
+    assert env == {"HOME": "/tmp", "MODE": "x", "TOLD": "1"}
+    spec = own_spec(unset=("GONE", "TOLD"))
+    told = docker_config.box_config(spec, STARTS, "slot-1", "7:8", (), {}, ("x",), {"TOLD": "1"}, "/")
+    assert told["Env"] == ["TOLD=1", "GONE"]
+
+
+def test_the_state_of_an_own_start_is_where_it_is_live() -> None:
+    assert docker_config.words("/srv", 8080, "/data")["state"] == "/data"
+    assert docker_config.words("/srv", 8080, "/data")["out"] == "/moss/out"

@@ -9,11 +9,13 @@ is stopped, by its own grace; `hold` says so by doing nothing.
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 from pydantic import ValidationError
 
+from moss.adapters.targets.process import agent_log
 from moss.adapters.targets.process.client import SupervisorClient
 from moss.adapters.targets.process.home import SupervisorHome
 from moss.adapters.targets.process.ward import environment
@@ -21,7 +23,7 @@ from moss.adapters.targets.process.words import Agent, Record, Restart, Spec, Ve
 from moss.adapters.targets.state import running_copy, tree
 from moss.adapters.targets.state.snapshots import Snapshots
 from moss.config import OpenAiTurn, ProcessLive, Settings
-from moss.daemon import durable
+from moss.daemon import durable, lock
 from moss.domain.frozen import Frozen
 from moss.domain.ids import Digest, Key
 from moss.domain.launch import fill, fill_all, launch
@@ -111,6 +113,13 @@ class ProcessTarget:
         self._supervisor.quit()
         hold_launch.stop(self.options)
 
+    def standing(self) -> LiveVersion | None:
+        record = self.home.read()
+        version = record.agent.version if record.agent else record.spec.version if record.spec else None
+        runs = record.agent is not None and not lock.is_free(self.home.agent_lock)
+        boot = record.agent.boot if record.agent is not None and runs else None
+        return None if version is None else LiveVersion(version.image, boot, runs)
+
     def front(self) -> tuple[str, int]:
         return (self._live.host, self._live.port)
 
@@ -162,11 +171,14 @@ class ProcessTarget:
         record = self._record()
         agent = record.agent
         if agent is None:
-            return _ended(record)
+            return self._last_look(record)
         health = self._turns.health(Place("127.0.0.1", agent.port))
         if health.readiness is Readiness.FAILED and (after := self._dying()) is not None:
-            return _ended(after)
+            return self._last_look(after)
         return Probe(health.readiness, agent.boot, health.detail)
+
+    def _last_look(self, record: Record) -> Probe:
+        return replace(_ended(record), said=agent_log.last_words(self.home.agent_log))
 
     def address(self) -> tuple[str, int]:
         return ("127.0.0.1", self._agent().port)
@@ -202,6 +214,9 @@ class ProcessTarget:
         if tree.free(into) < size:
             raise NoSpace(f"a copy of the state takes {size} bytes, {tree.free(into)} are free at {into}")
         running_copy.copy(self.state, into)
+
+    def own_start(self) -> None:
+        return None
 
     def evidence_root(self) -> Path:
         return self.state
