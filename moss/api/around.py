@@ -1,6 +1,7 @@
 """Owns a quick look at what runs beside: the live agent, `moss serve`, the gateway. Starts nothing, waits for nothing.
 
-What is told comes from locks and files of the home, so a look costs a millisecond and works when all is down.
+What is told comes from locks and files of the home, and for a container from the engine: a look is fast and works
+when all is down.
 """
 
 from pathlib import Path
@@ -15,24 +16,15 @@ if TYPE_CHECKING:
     from moss.wiring import Wiring
 
 
-def live_line(home: Path) -> LiveLine:
-    """What is live. Raises: TargetDown when the supervisor's record cannot be read."""
-    from moss.adapters.targets.process.home import SupervisorHome
-
-    place = SupervisorHome(home / "live")
-    if not place.folder.is_dir():
+def live_line(wiring: "Wiring") -> LiveLine:
+    """What is live. Raises: TargetDown when what is remembered of it cannot be read."""
+    if not (wiring.home / "live").is_dir():
         return LiveLine(known=False)
-    record = place.read()
-    version = record.agent.version if record.agent else record.spec.version if record.spec else None
-    if version is None:
+    live = wiring.target.standing()
+    if live is None:
         return LiveLine(known=False)
-    return LiveLine(
-        known=True,
-        name=version.name,
-        image=version.digest,
-        commit=version.commit,
-        running=not lock.is_free(place.agent_lock),
-    )
+    image = live.image
+    return LiveLine(known=True, name=image.name, image=image.digest, commit=image.commit, running=live.running)
 
 
 def serve_lock(home: Path) -> Path:

@@ -122,7 +122,7 @@ def source(wiring: "Wiring") -> Look:
 
 
 def adoption(wiring: "Wiring") -> Look:
-    live, name = live_line(wiring.home), "adoption"
+    live, name = live_line(wiring), "adoption"
     if not live.known:
         short = wiring.source.resolve(wiring.settings.substrate.branch)[:7]
         said = "the live agent does not run under MOSS; no commit is known for it"

@@ -34,7 +34,7 @@ def status(wiring: "Wiring", ask: asks.Nothing) -> says.Status:
     return says.Status(
         substrate=wiring.settings.substrate.name,
         home=str(home),
-        live=live_line(home),
+        live=live_line(wiring),
         serve=serve_runs(home),
         gateway=gateway_runs(home),
         paused=store.fact(PAUSED),
@@ -222,7 +222,7 @@ def _diff_of(store: Store, digest: Digest | None) -> tuple[bytes, bool]:
 
 def _live(wiring: "Wiring") -> Digest | None:
     try:
-        return live_line(wiring.home).image
+        return live_line(wiring).image
     except MossError:
         return None
 

@@ -40,7 +40,7 @@ def adopt(
         _undo(session)
         return
     wiring = session.wiring
-    live = live_line(wiring.home)
+    live = live_line(wiring)
     if live.known and not live.running and commit is None and pid is None:
         _again(session, live)
         return

@@ -40,7 +40,7 @@ def serve(context: typer.Context) -> int:
     to_file(home / "log" / "moss.log", _printed(session))
     with _front(session) as (listening, says):
         session.screen.note(says)
-        if not live_line(home).known:
+        if not live_line(session.wiring).known:
             session.screen.note("the live agent does not run under MOSS yet. next: moss doctor · moss adopt")
         shift = Shift(session, listening)
         got = asyncio.run(_until_signal(shift))
@@ -114,7 +114,7 @@ def down(context: typer.Context, yes: bool = typer.Option(False, "--yes", help="
     home = session.wiring.home
     if serve_runs(home):
         raise Refused("moss serve of this home runs and would start them again", mend="end it first (Ctrl-C, SIGTERM)")
-    live = live_line(home)
+    live = live_line(session.wiring)
     if not live.known and not gateway_runs(home):
         session.screen.lines(["nothing of this home runs"])
         return

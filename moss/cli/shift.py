@@ -92,7 +92,7 @@ def loops_of(wiring: "Wiring") -> "Serve":
     from moss.engine.serve import Serve
 
     def keep_alive() -> None:
-        if live_line(wiring.home).known:
+        if live_line(wiring).known:
             wiring.keep_alive()
         else:
             wiring.start_gateway()
