@@ -81,4 +81,9 @@ class EvidenceSettings(Frozen):
         description="built-in detectors that are on",
     )
     redact: tuple[str, ...] = Field((), description="patterns of the user's own, beside keys, tokens, mail and cards")
+    own_words: bool = Field(
+        False,
+        description="the agent puts what the model says into words of its own (translates, fills a template): turns "
+        "without tools are then told only by the model being asked; `moss flag --expect` says more",
+    )
     guard_checks: tuple[Check, ...] = Field((), description="keypoints of every guard, beside status and same tools")

@@ -163,6 +163,16 @@ class Silent(Frozen):
     detector: str
 
 
+class FromModel(Frozen):
+    """What the agent says is what the model said: `share` of the words of its last answer are in the reply.
+
+    For turns that need nothing but an answer: an agent that says the same to everybody does not pass.
+    """
+
+    kind: Literal["from_model"] = "from_model"
+    share: float = Field(0.5, gt=0, le=1)
+
+
 class Rubric(Frozen):
     """A sentence that k jurors hold against the trial's record; any level."""
 
@@ -183,6 +193,7 @@ Check = Annotated[
     | FileOnVolume
     | Grader
     | Silent
+    | FromModel
     | Rubric,
     Field(discriminator="kind"),
 ]
@@ -239,6 +250,7 @@ class Case(Frozen):
     keypoints: tuple[Keypoint, ...] = Field(min_length=1, max_length=7)
     world: World = World()
     redacted: bool = Field(False, description="some of its text was redacted: it may replay differently")
+    words_only: bool = Field(False, description="it is told by its words alone: nobody said what it should do")
 
     @model_validator(mode="after")
     def _seen_from_outside(self) -> "Case":

@@ -2,7 +2,7 @@
 
 Invariants: at most seven keypoints, fixed when the case is made; at least one of them is positive and seen from
 outside the candidate, and "status 200 with some text" alone never is all there is: the tools of the turn must succeed
-in the gateway's record, or, without tools, the model must have been asked what the user said.
+in the gateway's record, or, without tools, the model must be asked what the user said, and its words be the reply.
 """
 
 import json
@@ -17,6 +17,7 @@ from moss.domain.case import (
     Contains,
     ExitCode,
     FileOnVolume,
+    FromModel,
     Grader,
     JsonPath,
     JsonSchema,
@@ -51,8 +52,12 @@ DEEDS = (Observed.GATEWAY, Observed.VOLUME, Observed.GRADER)
 FORMS = "file:PATH, contains:TEXT, regex:PATTERN, status:200, tool:NAME, json:PATH=VALUE"
 
 
-def failure_case(failure: Failure, case: CaseId, detectors: Detectors, world: World) -> Case:
+def failure_case(
+    failure: Failure, case: CaseId, detectors: Detectors, world: World, *, own_words: bool = False
+) -> Case:
     """The case of a failure: the user's expectations first, then the rule's, then what follows from the turn.
+
+    `own_words`: the agent puts what the model says into words of its own.
 
     Raises: UserError for an expectation that is none of the known forms.
     """
@@ -64,7 +69,8 @@ def failure_case(failure: Failure, case: CaseId, detectors: Detectors, world: Wo
     if not any(map(_is_deed, told)):
         # words alone never show that anything was done: what is told of the words only adds to it
         tools = [tool for tool in failure.turn.tools if not told or not _succeeded(tool)]
-        worked = [*_worked(failure.turn, tools)]
+        worked = [*_worked(failure.turn, tools, own_words=own_words or bool(told))]
+    points = _first_seven(expected, ruled, worked, silent[:2], _answered(failure.turn))
     return Case(
         id=case,
         kind=CaseKind.FAILURE,
@@ -73,13 +79,14 @@ def failure_case(failure: Failure, case: CaseId, detectors: Detectors, world: Wo
         turn=failure.turn,
         earlier=failure.earlier,
         findings=failure.findings,
-        keypoints=_first_seven(expected, ruled, worked, silent[:2], _answered(failure.turn)),
+        keypoints=points,
         world=world,
         redacted=_redacted(failure.turn, failure.earlier),
+        words_only=not told and not any(isinstance(point.check, ToolCalled) for point in points),
     )
 
 
-def guard_case(guard: Guard, case: CaseId, checks: Sequence[Check], world: World) -> Case:
+def guard_case(guard: Guard, case: CaseId, checks: Sequence[Check], world: World, *, own_words: bool = False) -> Case:
     """The case of a turn that went well: it goes well again, and `checks` of the settings hold."""
     turn = guard.turn
     own = [
@@ -99,7 +106,7 @@ def guard_case(guard: Guard, case: CaseId, checks: Sequence[Check], world: World
         source=guard.id,
         turn=turn,
         earlier=guard.earlier,
-        keypoints=_first_seven(_answered(turn), _worked(turn, went_well), own),
+        keypoints=_first_seven(_answered(turn), _worked(turn, went_well, own_words=own_words), own),
         world=world,
         redacted=_redacted(turn, guard.earlier),
     )
@@ -221,8 +228,8 @@ def _answered(turn: Turn) -> Iterator[Keypoint]:
     yield Keypoint(id="replies", says="says something", check=words, positive=True, observed=Observed.HTTP)
 
 
-def _worked(turn: Turn, tools: Sequence[ToolCall]) -> Iterator[Keypoint]:
-    """The work is done: those that failed first, each tool succeeds; without tools, the model is asked."""
+def _worked(turn: Turn, tools: Sequence[ToolCall], *, own_words: bool) -> Iterator[Keypoint]:
+    """The work is done: those that failed first, each tool succeeds; without tools, the model is asked and heard."""
     names = sorted(dict.fromkeys(tool.name for tool in tools), key=lambda name: _went_well(name, tools))
     for name in names[:TOOLS]:
         yield Keypoint(
@@ -238,6 +245,14 @@ def _worked(turn: Turn, tools: Sequence[ToolCall]) -> Iterator[Keypoint]:
             id="asks-the-model",
             says="asks the model what the user said",
             check=Contains(where=Where.REQUESTS, text=quoted) if quoted else Regex(where=Where.REQUESTS, pattern=r"\S"),
+            positive=True,
+            observed=Observed.GATEWAY,
+        )
+    if not names and not own_words:
+        yield Keypoint(
+            id="says-what-the-model-says",
+            says="the reply is what the model says, not the same to everybody",
+            check=FromModel(),
             positive=True,
             observed=Observed.GATEWAY,
         )
@@ -261,7 +276,7 @@ def observed_of(check: Check) -> Observed:
             return Observed.HTTP if check.where is Where.REPLY else Observed.GATEWAY
         case JsonPath() | JsonSchema() | Status() | Latency() | ExitCode():
             return Observed.HTTP
-        case ToolCalled() | ToolOrder():
+        case ToolCalled() | ToolOrder() | FromModel():
             return Observed.GATEWAY
         case FileOnVolume():
             return Observed.VOLUME

@@ -14,6 +14,7 @@ from moss.domain.case import (
     Contains,
     ExitCode,
     FileOnVolume,
+    FromModel,
     Grader,
     JsonPath,
     JsonSchema,
@@ -29,7 +30,7 @@ from moss.domain.case import (
     Where,
 )
 from moss.domain.detect import result_error
-from moss.domain.dialogue import answered_calls, read_json, request_texts
+from moss.domain.dialogue import answered_calls, last_words, read_json, request_texts
 from moss.domain.evidence import Finding, Observed, ToolCall
 from moss.domain.trial import Mark, Observation
 
@@ -88,6 +89,8 @@ def _level(point: Keypoint, seen: Observation) -> tuple[Level, str]:
             return level, f"grader {check.name} exited {'never' if code is None else code}"
         case Silent():
             return _holds(*_silent(check, seen))
+        case FromModel():
+            return _holds(*_from_model(check, seen))
         case Rubric():
             return Level.MISSING, "no juror has looked"
         case _ as never:
@@ -232,6 +235,20 @@ def _file_holds(check: FileOnVolume, seen: Observation) -> tuple[bool, str]:
     if text is None:
         return False, f"{check.path} is not there"
     return check.contains is None or check.contains in text, f"{check.path} does not hold what it should"
+
+
+def _from_model(check: FromModel, seen: Observation) -> tuple[bool, str]:
+    said = _words(last_words(seen.exchanges))
+    if not said:
+        return False, "the model said nothing in the turn"
+    if seen.answer.error is not None:
+        return False, "there is no reply to look at"
+    there = len(said & _words(seen.answer.text))
+    return there >= check.share * len(said), f"{there} of the {len(said)} words of the model's answer are in the reply"
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(re.findall(r"\w+", text[:REGEX_TEXT].casefold()))
 
 
 def _silent(check: Silent, seen: Observation) -> tuple[bool, str]:

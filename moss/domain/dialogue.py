@@ -12,6 +12,7 @@ from typing import Any
 
 from moss.domain.evidence import Exchange, ToolCall
 
+SPOKEN = ("content", "text")
 LARGEST = 32 << 20
 """Bytes of one request or answer that are read; a larger one says nothing."""
 
@@ -53,6 +54,37 @@ def request_texts(exchanges: Iterable[Exchange]) -> Iterator[str]:
         if body is None:
             yield exchange.request[:LARGEST].decode("utf-8", "replace")
         yield from _strings(body)
+
+
+def last_words(exchanges: Iterable[Exchange]) -> str:
+    """What the model said last: the text of the last good answer that has one, whatever its wire API."""
+    for exchange in sorted(exchanges, key=lambda one: one.ordinal, reverse=True):
+        if 200 <= exchange.status < 300 and (said := _said(exchange)).strip():
+            return said
+    return ""
+
+
+def _said(exchange: Exchange) -> str:
+    data = b"".join(chunk.data for chunk in exchange.chunks)[:LARGEST]
+    if "event-stream" not in exchange.content_type:
+        return "\n".join(_told(read_json(data), SPOKEN))
+    events = (read_json(line[5:]) for line in data.splitlines() if line.startswith(b"data:"))
+    # an event of a whole item repeats what its pieces said: the words are the same
+    return "".join(part for event in events for part in _told(event, (*SPOKEN, "delta")))
+
+
+def _told(value: Any, keys: Sequence[str]) -> Iterator[str]:
+    """Texts under the keys that wire APIs keep a model's words at, in order."""
+    stack: list[tuple[Any, bool]] = [(value, False)]
+    while stack:
+        one, spoken = stack.pop()
+        if isinstance(one, str):
+            if spoken:
+                yield one
+        elif isinstance(one, list):
+            stack.extend((item, spoken) for item in reversed(one))
+        elif isinstance(one, dict):
+            stack.extend((item, key in keys) for key, item in reversed(one.items()))
 
 
 @dataclass

@@ -13,7 +13,7 @@ from typing import Literal
 import structlog
 
 from moss.domain.batch import Batch, BatchState, GroupBy
-from moss.domain.case import World
+from moss.domain.case import Case, World
 from moss.domain.cases import MOST_EXPECTED, failure_case, guard_case, parse_expect
 from moss.domain.detect import Detectors, fingerprint_of, slug
 from moss.domain.events import Stage
@@ -255,18 +255,20 @@ class Curator:
             group_by=group,
             label=label,
             sealed_at=self._parts.clock.now(),
-            cases=tuple(
-                failure_case(one, CaseId(f"{_name(one)}-{number}"), self._detectors, self._world(one, recordings))
-                for number, one in enumerate(chosen, 1)
-            ),
-            guards=tuple(
-                guard_case(one, CaseId(f"guard-{number}"), self._settings.guard_checks, self._world(one, recordings))
-                for number, one in enumerate(guards, 1)
-            ),
+            cases=tuple(self._case(one, number, recordings) for number, one in enumerate(chosen, 1)),
+            guards=tuple(self._guard(one, number, recordings) for number, one in enumerate(guards, 1)),
         )
         self._store.seal(batch)
         self._announce([batch])
         return batch
+
+    def _case(self, failure: Failure, number: int, recordings: Recordings) -> Case:
+        name, world = CaseId(f"{_name(failure)}-{number}"), self._world(failure, recordings)
+        return failure_case(failure, name, self._detectors, world, own_words=self._settings.own_words)
+
+    def _guard(self, guard: Guard, number: int, recordings: Recordings) -> Case:
+        name, world, checks = CaseId(f"guard-{number}"), self._world(guard, recordings), self._settings.guard_checks
+        return guard_case(guard, name, checks, world, own_words=self._settings.own_words)
 
     def _waiting(self, label: str) -> Batch | None:
         for row in self._rows(BatchState.SEALED):

@@ -34,7 +34,7 @@ from moss.domain.checks import mark, trial_passes
 from moss.domain.detect import BUILTIN, Detectors
 from moss.domain.evidence import Chunk, Exchange, Failure, Guard, Observed, ToolCall, Turn
 from moss.domain.ids import CaseId, Digest
-from moss.domain.trial import Answer, Observation
+from moss.domain.trial import Answer, Mark, Observation
 from moss.errors import UserError
 from moss.testing.samples import NOON
 
@@ -145,8 +145,49 @@ def test_a_turn_without_tools_must_ask_the_model_and_say_something(findings: Tur
 
 def test_a_turn_in_which_the_user_said_nothing_asks_the_model_something() -> None:
     case = case_of(turn(user="\n \n", reply=""))
-    assert passes(case, turn(reply="Hello"), exchange(1, ASKED), text="Hello")
+    assert passes(case, turn(reply="Hello"), exchange(1, ASKED, text="Hello"), text="Hello")
     assert not passes(case, turn(reply="Hello"), text="Hello")
+
+
+SORRY = "Sorry, I can't do that."
+ANSWER = "The shop opens at nine on Mondays and at ten on all other days."
+
+
+def test_a_canned_apology_is_no_answer_to_a_turn_without_tools() -> None:
+    case = case_of(turn(reply=""))
+    heard = exchange(1, ASKED, text=ANSWER)
+    assert points(case)[:2] == ["asks-the-model", "says-what-the-model-says"]
+    assert case.words_only
+    assert passes(case, turn(reply=ANSWER), heard, text=ANSWER)
+    assert passes(case, turn(reply=ANSWER), heard, text=f"**{ANSWER.upper()}** Anything else?")
+    assert not passes(case, turn(reply=SORRY), heard, text=SORRY)
+    assert not passes(case, turn(reply=SORRY), exchange(1, ASKED), text=SORRY)
+    said = next(one for one in marks(case, SORRY, heard) if one.keypoint == "says-what-the-model-says")
+    assert said.because == "0 of the 12 words of the model's answer are in the reply"
+
+
+def marks(case: Case, text: str, *exchanges: Exchange) -> list[Mark]:
+    seen = Observation(answer=Answer(status=200, text=text), exchanges=exchanges)
+    return [mark(point, seen) for point in case.keypoints]
+
+
+def test_a_guard_without_tools_is_broken_by_the_same_answer_to_everybody() -> None:
+    seen = turn(reply=ANSWER)
+    guard = guard_case(Guard(id=seen.id, turn=seen), NAME, [], World())
+    heard = exchange(1, ASKED, text=ANSWER)
+    assert passes(guard, seen, heard, text=ANSWER)
+    assert not passes(guard, turn(reply=SORRY), heard, text=SORRY)
+
+
+def test_who_says_it_in_own_words_or_expects_something_is_not_held_to_the_models() -> None:
+    seen = turn(reply="")
+    own = failure_case(failure(seen), NAME, DETECTORS, World(), own_words=True)
+    assert "says-what-the-model-says" not in points(own)
+    assert own.words_only
+    told = case_of(seen, "contains:nine")
+    assert "says-what-the-model-says" not in points(told)
+    assert not told.words_only
+    assert not case_of(BROKEN).words_only
 
 
 # ------------------------------------------------------------------ which keypoints

@@ -3,10 +3,11 @@
 import json
 from datetime import UTC, datetime
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moss.domain.dialogue import LARGEST, answered_calls, read_json, request_texts
+from moss.domain.dialogue import LARGEST, answered_calls, last_words, read_json, request_texts
 from moss.domain.evidence import Chunk, Exchange
 from moss.domain.ids import Digest
 
@@ -168,3 +169,43 @@ def test_no_record_raises(bodies: list[tuple[bytes, bytes, str]]) -> None:
     ]
     assert isinstance(answered_calls(record), tuple)
     assert all(isinstance(text, str) for text in request_texts(record))
+
+
+WIRES: dict[str, tuple[str, object]] = {
+    "chat": ("application/json", {"choices": [{"message": {"role": "assistant", "content": "It opens at nine."}}]}),
+    "messages": ("application/json", {"role": "assistant", "content": [{"type": "text", "text": "It opens at nine."}]}),
+    "responses": (
+        "application/json",
+        {"output": [{"content": [{"type": "output_text", "text": "It opens at nine."}]}]},
+    ),
+    "gemini": ("application/json", {"candidates": [{"content": {"parts": [{"text": "It opens at nine."}]}}]}),
+}
+STREAMS: dict[str, list[object]] = {
+    "chat": [{"choices": [{"delta": {"content": part}}]} for part in ("It opens", " at nine.")],
+    "messages": [{"type": "content_block_delta", "delta": {"text": part}} for part in ("It opens", " at nine.")],
+    "responses": [{"type": "response.output_text.delta", "delta": part} for part in ("It opens", " at nine.")],
+}
+
+
+def spoken(ordinal: int, data: bytes, content_type: str, status: int = 200) -> Exchange:
+    return exchange(ordinal, [], data, content_type=content_type, status=status)
+
+
+@pytest.mark.parametrize("wire", WIRES)
+def test_what_the_model_said_last_is_heard_on_each_wire(wire: str) -> None:
+    content_type, body = WIRES[wire]
+    assert last_words([spoken(1, json.dumps(body).encode(), content_type)]) == "It opens at nine."
+
+
+@pytest.mark.parametrize("wire", STREAMS)
+def test_what_the_model_said_last_is_heard_in_streams(wire: str) -> None:
+    data = b"".join(b"data: " + json.dumps(event).encode() + b"\n\n" for event in STREAMS[wire]) + b"data: [DONE]\n\n"
+    assert last_words([spoken(1, data, "text/event-stream")]) == "It opens at nine."
+
+
+def test_an_error_or_an_empty_answer_is_not_what_the_model_said_last() -> None:
+    good = spoken(1, json.dumps(WIRES["chat"][1]).encode(), "application/json")
+    empty = spoken(2, b'{"choices": [{"message": {"content": null}}]}', "application/json")
+    failed = spoken(3, b'{"error": {"text": "overloaded"}}', "application/json", 529)
+    assert last_words([failed, good, empty]) == "It opens at nine."
+    assert last_words([]) == ""
