@@ -15,8 +15,8 @@ import shutil
 import signal
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
@@ -25,6 +25,7 @@ import structlog
 from examples.clerk import screen, traffic
 from examples.clerk.workshop import Workshop, lay_out
 from moss import wiring
+from moss.api.plain import date
 from moss.domain.batch import Batch, BatchState
 from moss.domain.depth import Depth
 from moss.domain.events import Outcome, Stage, read_event
@@ -52,36 +53,18 @@ HEAD = """MOSS demo · everything below is real except the model and the coding 
 """
 
 
-@dataclass
-class Sums:
-    """What customers met, over all steady senders of this process. Never lost: it is added up from their tallies."""
-
-    sent: int = 0
-    again: int = 0
-    refused: int = 0
-    failed: int = 0
-    lost: int = 0
-    longest_wait: float = 0.0
-    acknowledged: list[str] = field(default_factory=list)
-    troubles: list[str] = field(default_factory=list)
-
-    def add(self, tally: traffic.Tally) -> None:
-        self.sent += tally.sent
-        self.again += tally.again
-        self.refused += tally.refused
-        self.failed += tally.failed
-        self.lost += tally.lost
-        self.longest_wait = max(self.longest_wait, tally.longest_wait)
-        self.acknowledged += tally.acknowledged
-        self.troubles += tally.troubles
-
-
 class Demo:
     """One telling of the demo in a folder."""
 
+    head, command = HEAD, "make demo"
+
+    @staticmethod
+    def demand() -> None:
+        """Raises: UserError when this machine lacks what it needs; nothing was done then."""
+
     def __init__(self, folder: Path) -> None:
         self.shop = self._laid_out(folder)
-        self.sums = Sums()
+        self.sums = traffic.Sums()
         self.wired = self._wired()
 
     # ------------------------------------------------------------------ the place
@@ -90,6 +73,9 @@ class Demo:
         keys = folder.resolve().with_name(folder.name + "-keys")
         public = self._key(keys)
         approvers = f'\n[consent]\napprovers = [{{ name = "{APPROVER}", public_key = "{public}" }}]\n'
+        return self._lay_out(folder, approvers)
+
+    def _lay_out(self, folder: Path, approvers: str) -> Workshop:
         return lay_out(folder, approvers=approvers)
 
     def _key(self, keys: Path) -> str:
@@ -106,18 +92,25 @@ class Demo:
         settings = load_settings(self.shop.toml, {})
         return wiring.Wiring(settings, dict(os.environ))
 
+    @property
+    def state(self) -> Path:
+        """The clerk's, as far as it can be read from here."""
+        return self.shop.state
+
     def start(self) -> None:
         """The gateway, the clerk behind the hold proxy: what `moss serve` and `moss adopt` do."""
         self.wired.start_gateway()
-        target = self.wired.process_target
-        target.keep_alive()
-        if not self._installed():
-            self.wired.install(self.wired.source.resolve("HEAD"))
+        self._adopted()
         until = time.monotonic() + 20
         while self.wired.target.probe().readiness is not Readiness.READY:
             if time.monotonic() > until:
                 raise UserError("the clerk does not get ready", mend=f"see the logs in {self.shop.root}/.moss/live")
             time.sleep(0.05)
+
+    def _adopted(self) -> None:
+        self.wired.target.keep_alive()
+        if not self._installed():
+            self.wired.install(self.wired.source.resolve("HEAD"))
 
     def _installed(self) -> bool:
         try:
@@ -131,17 +124,23 @@ class Demo:
         """The customers' day, from the first message that the clerk does not have yet."""
         left: list[tuple[str, str]] = []
         seen: dict[str, int] = {}
+        turns = self._turns()
         for session, message in traffic.DAY:
             seen[session] = seen.get(session, 0) + 1
-            if seen[session] > self._turns(session):
+            if seen[session] > turns[session]:
                 left.append((session, message))
         tally = traffic.day("127.0.0.1", self.shop.port, left)
         if tally.answered != len(left):
-            raise UserError(f"the clerk did not answer: {tally.troubles[:3]}", mend="make clean, then make demo")
+            raise UserError(f"the clerk did not answer: {tally.troubles[:3]}", mend=self.anew)
 
-    def _turns(self, session: str) -> int:
-        path = self.shop.state / "sessions" / f"{session}.jsonl"
-        return path.read_bytes().count(b"\n") if path.exists() else 0
+    @property
+    def anew(self) -> str:
+        return f"to start anew: make demo-down, then {self.command}"
+
+    def _turns(self) -> Counter[str]:
+        """How many turns each session has."""
+        files = (self.state / "sessions").glob("*.jsonl")
+        return Counter({path.stem: path.read_bytes().count(b"\n") for path in files})
 
     def evidence(self) -> None:
         """What the scan found, and the live agent's line."""
@@ -163,10 +162,10 @@ class Demo:
             batch = self._batch(Fingerprint(fingerprint))
             self.wired.desk.start(batch.id, Wish(by="demo", depth=Depth.STANDARD))
         run = load(self.wired.store, run_id)
-        batch = f"batch {run.started.batch} ({fingerprint} x{len(run.started.cases)})"
-        label = f"{batch}, depth {run.started.depth}, coder scripted"
+        sealed = f"batch {run.started.batch} ({fingerprint} x{len(run.started.cases)})"
+        label = f"{sealed}, depth {run.started.depth}, coder scripted"
         say(screen.line(f"run {run_id}", label, 2))
-        run = asyncio.run(self._told(run_id))
+        run = asyncio.run(self._told(run_id, self.wired.store.batch(run.started.batch)))
         if run.next is not None and run.next.stage is Stage.CONSENT:
             self._approve(run)
         return self._swapped(run_id)
@@ -178,7 +177,7 @@ class Demo:
                 return batch
         return self.wired.curator.seal(str(fingerprint))
 
-    async def _told(self, run_id: RunId) -> Run:
+    async def _told(self, run_id: RunId, batch: Batch | None) -> Run:
         """Drives the run until it waits or ends, and prints each entry of its journal once."""
         told = 0
         run: Run | None = None
@@ -188,7 +187,7 @@ class Demo:
                 event = read_event(entry.event)
                 run = begin(event, entry.at) if run is None else apply(run, event, entry.at)  # type: ignore[arg-type]
                 told = entry.seq
-                for text in screen.step_lines(run, event):
+                for text in screen.step_lines(run, event, batch):
                     say(text)
             if run is None:
                 raise UserError(f"run {run_id} has no journal")
@@ -222,6 +221,8 @@ class Demo:
             return run
         events = [(read_event(entry.event), entry.at) for entry in store.entries(run_id)]
         say(screen.line("swap", screen.swap_line(events, run.swap), 2))
+        for last in screen.last_words(events):
+            say(last)
         sent, again = self.sums.sent - before[0], self.sums.again - before[1]
         words = [f"{run.swap.refused} messages refused", f"{self.sums.lost} lost"]
         words += [f"{again} answered with an error by the dying version and sent again"] if again else []
@@ -239,21 +240,23 @@ class Demo:
 
     def _warm(self) -> None:
         """The steady customers' conversations get long enough for the second story."""
+        turns = self._turns()
         for customer in range(1, 5):
             session = f"steady-{customer}"
-            while (turns := self._turns(session)) < OLD_TURNS:
-                words = traffic.STEADY[turns % len(traffic.STEADY)].format(id=f"warm-{customer}-{turns + 1}")
+            for number in range(turns[session], OLD_TURNS):
+                words = traffic.STEADY[number % len(traffic.STEADY)].format(id=f"warm-{customer}-{number + 1}")
                 traffic.send("127.0.0.1", self.shop.port, session, words)
 
     def _first(self) -> int:
         """A number above all message ids that were used before."""
-        return 1 + max(self._turns(f"steady-{customer}") for customer in range(1, 5))
+        turns = self._turns()
+        return 1 + max(turns[f"steady-{customer}"] for customer in range(1, 5))
 
     # ------------------------------------------------------------------ the end
 
     def verdict(self, runs: dict[str, Run]) -> int:
         """The last line, and the exit code."""
-        missing = traffic.missing(self.shop.state, self.sums.acknowledged)
+        missing = traffic.missing(self.state, self.sums.acknowledged)
         broken = self.wired.store.verify()
         ok = (
             {name: run.outcome for name, run in runs.items()} == WANTED
@@ -262,9 +265,15 @@ class Demo:
             and all(run.swap is not None and run.swap.refused == 0 for run in runs.values())
             and broken is None
         )
-        moss = f".venv/bin/moss --home {self.shop.root.name}"
-        say("ev-01 mended the double refund and stayed. ev-02 passed its trials, died under real conversations (it was")
-        say("made so), and the version before it serves again. The clerk goes on running: make demo-down ends it.")
+        moss = f".venv/bin/moss --home {os.path.relpath(self.shop.root)}"
+        if ok:
+            say("ev-01 mended the double refund and stayed. ev-02 passed its trials, died under real conversations")
+            say("(it was made so), and the version before it serves again.")
+        say("The clerk goes on running: make demo-down ends it.")
+        for because in (unlike := differs(runs)):
+            say(because)
+        if unlike:
+            say(self.anew)
         say(f"Look around: {moss} status · {moss} show ev-01 · {moss} log ev-02 · {moss} rollback")
         for trouble in self.sums.troubles[:5]:
             say(f"  not as it should be: {trouble}")
@@ -278,13 +287,23 @@ class Demo:
             "longest_wait": self.sums.longest_wait,
             "journal": "whole" if broken is None else f"broken at {broken.run} {broken.seq}",
             "scripted": list(runs["ev-01"].started.scripted),
+            **({"because": unlike} if unlike else {}),
         }
         print(json.dumps(last), flush=True)
         return 0 if ok else 1
 
     def tell(self) -> int:
-        say(HEAD)
+        say(self.head)
         self.start()
+        if (before := self._over()) is not None:
+            say(f"This demo was already done ({date(max(run.updated for run in before.values()))}); what it showed:")
+            for run in before.values():
+                say(f"  {run.id}  {run.outcome}: {run.because}")
+            say("See it again step by step with `show` and `log`, below.")
+            if not differs(before):
+                say(self.anew)
+            say("")
+            return self.verdict(before)
         self.day()
         self.evidence()
         runs = {}
@@ -293,10 +312,28 @@ class Demo:
             runs[str(run_id)] = self.run(run_id, fingerprint, script)
         return self.verdict(runs)
 
+    def _over(self) -> dict[str, Run] | None:
+        """The runs of a demo that was done before this one began; None while one of them has not ended."""
+        store = self.wired.store
+        if any((row := store.run(RunId(name))) is None or row.outcome is None for name in WANTED):
+            return None
+        return {name: load(store, RunId(name)) for name in WANTED}
+
     def down(self) -> None:
         """Ends the clerk, its supervisor, the hold proxy and the gateway."""
         self.wired.stop_gateway()
         self.wired.process_target.shut_down()
+
+
+def differs(runs: dict[str, Run]) -> list[str]:
+    """A sentence for each run that did not end as the demo means it to."""
+    said = []
+    for name, run in runs.items():
+        if run.outcome is Outcome.REVERTED:
+            said.append(f"{name} was taken back later with moss rollback: the clerk is again as it was before it.")
+        elif run.outcome is not WANTED[name]:
+            said.append(f"{name} ended {run.outcome} and not {WANTED[name]}: {run.because}")
+    return said
 
 
 def say(text: str) -> None:
@@ -307,16 +344,18 @@ def _interrupted(*_: object) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def main(words: Sequence[str] | None = None) -> int:
+def main(words: Sequence[str] | None = None, tale: type[Demo] = Demo, folder: str = ".demo") -> int:
     parser = argparse.ArgumentParser(prog="demo", description="The whole of MOSS on a small real agent.")
-    parser.add_argument("--folder", type=Path, default=Path(".demo"))
+    parser.add_argument("--folder", type=Path, default=Path(folder))
     parser.add_argument("--down", action="store_true", help="end the demo's processes and remove its folder")
     given = parser.parse_args(words)
     signal.signal(signal.SIGTERM, _interrupted)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     if given.down and not given.folder.exists():
         return 0
-    demo = Demo(given.folder)
+    if not given.down:
+        tale.demand()
+    demo = tale(given.folder)
     if given.down:
         demo.down()
         shutil.rmtree(given.folder, ignore_errors=True)
@@ -325,12 +364,19 @@ def main(words: Sequence[str] | None = None) -> int:
     return demo.tell()
 
 
-if __name__ == "__main__":
+def told(tale: type[Demo], folder: str) -> int:
+    """As a program: its exit code, every end in a sentence."""
     try:
-        sys.exit(main())
+        return main(None, tale, folder)
     except MossError as error:
         print(f"moss: {error}", file=sys.stderr)
-        sys.exit(1)
+        if mend := getattr(error, "mend", None):
+            print(f"      mend: {mend}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
-        print("\ninterrupted: nothing is lost, `make demo` goes on from here", file=sys.stderr)
-        sys.exit(130)
+        print(f"\ninterrupted: nothing is lost, `{tale.command}` goes on from here", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(told(Demo, ".demo"))

@@ -7,7 +7,9 @@ import textwrap
 from collections.abc import Sequence
 from datetime import datetime
 
-from moss.domain.case import Level
+from moss.api import screens
+from moss.api.plain import plain
+from moss.domain.batch import Batch
 from moss.domain.events import (
     BaselineResult,
     BuildResult,
@@ -24,8 +26,9 @@ from moss.domain.events import (
     TrialsResult,
     VerdictAsked,
 )
+from moss.domain.matrix import matrix as keypoints
 from moss.domain.run import Run
-from moss.domain.swap import Phase, Swap, SwapEnd
+from moss.domain.swap import Phase, PhaseResult, Swap, SwapEnd
 from moss.domain.trial import Trial
 
 WIDTH = 15
@@ -34,15 +37,15 @@ COLUMNS = 104
 
 def line(name: str, text: str, indent: int = 4) -> str:
     """`name` in its column, then `text`, printable and in one line."""
-    plain = "".join(letter if letter.isprintable() else " " for letter in text)
-    first, *rest = textwrap.wrap(plain, COLUMNS, drop_whitespace=False) or [""]
+    printable = "".join(letter if letter.isprintable() else " " for letter in text)
+    first, *rest = textwrap.wrap(printable, COLUMNS, drop_whitespace=False) or [""]
     column = WIDTH + 2
     head = f"{' ' * indent}{name:<{column - indent}}{first}".rstrip()
     return "\n".join([head, *(" " * column + one.strip() for one in rest)])
 
 
-def step_lines(run: Run, event: Event) -> list[str]:
-    """What one entry of the journal adds to the screen. `run` is the run after it."""
+def step_lines(run: Run, event: Event, batch: Batch | None) -> list[str]:
+    """What one entry of the journal adds to the screen. `run` is the run after it, `batch` its own."""
     if not isinstance(event, StepDone):
         return []
     match event.result:
@@ -72,7 +75,7 @@ def step_lines(run: Run, event: Event) -> list[str]:
         case TrialsResult():
             return [line("trials", trials(run, event.seconds))]
         case VerdictAsked() if run.verdict is not None:
-            return [*matrix(run), line("verdict", f"{run.verdict.kind}: {run.verdict.reason}")]
+            return [*matrix(run, batch), line("verdict", f"{run.verdict.kind}: {run.verdict.reason}")]
         case StepFailed() as failed:
             return [line(event.step.stage, f"{failed.error}: {failed.sentence}")]
         case _:
@@ -91,32 +94,11 @@ def candidate_trials(run: Run) -> list[Trial]:
     return [trial for trial in run.trials if trial.version == image]
 
 
-def matrix(run: Run) -> list[str]:
-    """Keypoints of the failures at their worst trial, live and candidate, and the guards in one row."""
-    assert run.baseline is not None
-    assert run.verdict is not None
-    rows = [line("matrix", f"{'case':<22}{'keypoint':<22}{'live':<10}it-{run.iterations[-1].number}")]
-    live = [trial for trial in run.trials if trial.version == run.started.base.image]
-    for case in run.baseline.reproduced:
-        for point in _keypoints(live, case):
-            now, then = _worst(candidate_trials(run), case, point), _worst(live, case, point)
-            word = "fixed" if then < Level.ADEQUATE <= now else ""
-            rows.append(line("", f"{case:<22}{point:<22}{then.name.lower():<10}{now.name.lower():<10}{word}"))
-    numbers = run.verdict.numbers
-    below = f" (turns like these: below {numbers.breakage_below:.0%})" if numbers.breakage_below is not None else ""
-    all_held, held = (f"{count}/{numbers.guards}" for count in (numbers.guards, numbers.guards - numbers.broken))
-    name = f"{numbers.guards} guards"
-    rows.append(line("", f"{name:<44}{all_held:<10}{held:<10}{numbers.broken} broken{below}"))
-    return rows
-
-
-def _keypoints(trials: Sequence[Trial], case: str) -> list[str]:
-    return list(dict.fromkeys(mark.keypoint for trial in trials if trial.case == case for mark in trial.marks))
-
-
-def _worst(trials: Sequence[Trial], case: str, keypoint: str) -> Level:
-    marks = (mark for one in trials if one.case == case and one.valid for mark in one.marks)
-    return min((mark.level for mark in marks if mark.keypoint == keypoint), default=Level.MISSING)
+def matrix(run: Run, batch: Batch | None) -> list[str]:
+    """The keypoint matrix, as `moss matrix` prints it."""
+    first, *rest = screens.matrix(keypoints(run, batch))
+    column = " " * (WIDTH + 2)
+    return [f"    {'matrix':<{WIDTH - 2}}{first}", *(column + row for row in rest)]
 
 
 SHOWN = {
@@ -132,21 +114,25 @@ def swap_line(events: Sequence[tuple[Event, datetime]], swap: Swap) -> str:
     """The swap as one line: what happened, in order, and where it ended."""
     words: list[str] = []
     held: datetime | None = None
-    phase = Phase.PREPARE
     for event, at in events:
         if isinstance(event, StepDone) and isinstance(event.result, PreflightResult):
             words.append("preflight ok" if event.result.ok else f"preflight: {event.result.because}")
-        if isinstance(event, StepDone) and isinstance(event.result, SwapResult) and event.turned is not None:
+        if isinstance(event, StepDone) and isinstance(event.result, SwapResult) and event.result.performed:
+            phase = event.result.performed
             held = at if phase in (Phase.HOLD, Phase.R_HOLD) else held
-            words += _phase_words(phase, event, held, at)
-            phase = event.turned.phase
+            words += _phase_words(phase, event.result.phase, held, at)
     ends = {SwapEnd.SWITCHED: "committed", SwapEnd.RESTORED: f"restored, the old version serves ({swap.because})"}
     return " · ".join([*words, ends.get(swap.end, str(swap.end)) if swap.end else "open"])
 
 
-def _phase_words(phase: Phase, event: StepDone, held: datetime | None, at: datetime) -> list[str]:
-    assert isinstance(event.result, SwapResult)
-    result = event.result.phase
+def last_words(events: Sequence[tuple[Event, datetime]]) -> list[str]:
+    """What versions that failed in the swap wrote at their end: their words, not ours."""
+    results = (event.result for event, _ in events if isinstance(event, StepDone))
+    said = [one.phase.said for one in results if isinstance(one, SwapResult) and one.phase.said]
+    return [line("last words", f'"{plain(words, 200)}" (the agent\'s own, as it ended)', 2) for words in said]
+
+
+def _phase_words(phase: Phase, result: PhaseResult, held: datetime | None, at: datetime) -> list[str]:
     if not result.ok:
         return [result.because]
     if phase in SHOWN:

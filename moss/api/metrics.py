@@ -68,6 +68,6 @@ class Metrics:
         self._tokens.labels(event.step.stage).inc(event.spent.tokens)
         if event.outcome is not None:
             self._ended.labels(event.outcome).inc()
-        if isinstance(event.result, SwapResult) and event.says.startswith((Phase.RELEASE, Phase.R_RELEASE)):
+        if isinstance(event.result, SwapResult) and event.result.performed in (Phase.RELEASE, Phase.R_RELEASE):
             self._held.observe(event.result.phase.longest_wait or 0.0)
             self._refused.inc(event.result.phase.refused or 0)

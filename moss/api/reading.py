@@ -146,7 +146,7 @@ def diff(wiring: "Wiring", ask: asks.OneRun) -> says.Diff:
 
 def matrix(wiring: "Wiring", ask: asks.OneRun) -> says.Matrix:
     """The keypoint matrix."""
-    from moss.api.grid import matrix as grid
+    from moss.domain.matrix import matrix as grid
 
     run, _ = _told(wiring.store, ask.run)
     return grid(run, _batch(wiring.store, run))

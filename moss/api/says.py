@@ -9,6 +9,7 @@ from pydantic import Field
 
 from moss.domain.consent import Statement
 from moss.domain.frozen import Frozen
+from moss.domain.grid import Matrix as Matrix
 from moss.domain.ids import BatchId, CaseId, Digest, Fingerprint, RunId
 from moss.domain.rights import Role
 
@@ -151,33 +152,8 @@ class StageLine(Say):
     at: datetime
 
 
-class MatrixRow(Say):
-    """One keypoint of one case: its level at its worst valid trial, a cell a column (`-`: no trial)."""
-
-    case: CaseId
-    keypoint: str
-    says: str
-    cells: tuple[str, ...]
-    standing: str = Field(description="of the case in the last column: fixed, not fixed, undecided")
-
-
-class Matrix(Say):
-    """The keypoint matrix: columns `live`, `it-1`, ... `below`: bound on the breakage of turns like the guards."""
-
-    run: RunId
-    columns: tuple[str, ...]
-    rows: tuple[MatrixRow, ...]
-    guards: int
-    guards_ok: tuple[str, ...]
-    broken: int
-    shaky: int
-    below: float | None
-    left_out: tuple[CaseId, ...] = Field((), description="cases that do not reproduce on the live version")
-    scripted: tuple[str, ...] = ()
-
-
 class SwapStep(Say):
-    """One phase of a swap as it went. `word`: past tense, for people."""
+    """One phase of a swap as it went. `word`: past tense, for people. `said`: last words of a version that failed."""
 
     phase: str
     word: str
@@ -186,6 +162,7 @@ class SwapStep(Say):
     seconds: float
     at: datetime
     held: bool = Field(description="messages wait during it")
+    said: str = ""
 
 
 class SwapSeen(Say):

@@ -9,6 +9,7 @@ from datetime import timedelta
 from moss.api import says
 from moss.api.lines import following, table
 from moss.api.plain import block, count, date, plain, span
+from moss.domain.grid import MatrixRow
 
 CURRENT = {
     True: "is still what runs",
@@ -25,7 +26,7 @@ def matrix(result: says.Matrix) -> list[str]:
             plain(row.case, 40) if _is_first(result.rows, at) else "",
             plain(row.says, 48),
             *row.cells,
-            row.standing if _is_first(result.rows, at) else "",
+            row.mark,
         )
         for at, row in enumerate(result.rows)
     ]
@@ -37,7 +38,7 @@ def matrix(result: says.Matrix) -> list[str]:
     return lines
 
 
-def _is_first(rows: Sequence[says.MatrixRow], at: int) -> bool:
+def _is_first(rows: Sequence[MatrixRow], at: int) -> bool:
     return at == 0 or rows[at - 1].case != rows[at].case
 
 
@@ -68,7 +69,9 @@ def show(result: says.Show) -> list[str]:
         lines += ["", *(f"    {line}" for line in matrix(result.matrix)), ""]
     if result.verdict:
         lines.append(f"  {'verdict':<12} {plain(result.verdict, 300)}")
-    lines += [f"  {'undo' if one.undo else 'swap':<12} {swap(one)}" for one in result.swaps]
+    for one in result.swaps:
+        lines.append(f"  {'undo' if one.undo else 'swap':<12} {swap(one)}")
+        lines += [f"  {'last words':<12} {last_words(step)}" for step in one.steps if step.said]
     lines.append(f"  {'cost':<12} {cost(result.cost)}")
     if result.paused and result.outcome is None:
         lines.append("  PAUSED       no run takes a step")
@@ -94,6 +97,11 @@ def swap(result: says.SwapSeen) -> str:
     told = f"{result.refused} refused, {count(result.waited, 'message')} waited at most {result.longest_wait:.1f} s"
     lost = f" · gone from the state: {plain(', '.join(result.lost), 400)}" if result.lost else ""
     return " · ".join([*words, told]).replace("-> ·", "->") + lost
+
+
+def last_words(step: says.SwapStep) -> str:
+    """What a version that failed wrote at its end, marked as its own."""
+    return f'"{plain(step.said, 300)}" (the agent\'s own, as it ended)'
 
 
 def _swap_word(step: says.SwapStep, result: says.SwapSeen) -> str:

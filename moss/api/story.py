@@ -10,12 +10,16 @@ from typing import assert_never
 from moss.api.plain import count, plain, size
 from moss.api.says import LogLine, StageLine, SwapSeen, SwapStep
 from moss.domain.events import (
+    BuildResult,
+    CheckResult,
+    CodeReviewResult,
     Consented,
     Ended,
     Event,
     ImplementResult,
     Moved,
     Outcome,
+    PlanReviewResult,
     PreflightResult,
     Reserved,
     SoakLook,
@@ -26,43 +30,20 @@ from moss.domain.events import (
     StopAsked,
     SwapResult,
     TrialEnded,
+    TrialsResult,
     UndoAsked,
+    VerdictAsked,
     read_event,
 )
 from moss.domain.journal import Entry
 from moss.domain.results import Located
 from moss.domain.run import Run, apply, begin
-from moss.domain.swap import HELD, Phase, PhaseResult, Swap
+from moss.domain.swap import HELD, WORDS, Phase, PhaseResult, Swap
 from moss.domain.trial import Trial
 
+NEVER_OFFERED = 2
+"""the row of the verdict's table that forbids an iteration"""
 GOOD_ENDS = (Outcome.COMMITTED, Outcome.REVERTED)
-WORDS: dict[Phase, str] = {
-    Phase.PREPARE: "prepared",
-    Phase.HOLD: "held",
-    Phase.STOP: "stopped",
-    Phase.SNAPSHOT: "snapshot",
-    Phase.START: "started",
-    Phase.PROBE: "ready",
-    Phase.CANARY: "canary",
-    Phase.RELEASE: "released",
-    Phase.WATCH: "watched",
-    Phase.SETTLE: "settled",
-    Phase.UNHOLD: "let go",
-    Phase.R_HOLD: "held again",
-    Phase.R_STOP: "new stopped",
-    Phase.R_START: "old started",
-    Phase.R_PROBE: "old ready",
-    Phase.R_CANARY: "old canary",
-    Phase.RS_STOP: "stopped again",
-    Phase.RS_STATE: "state back",
-    Phase.RS_START: "old started",
-    Phase.RS_PROBE: "old ready",
-    Phase.RS_CANARY: "old canary",
-    Phase.R_RELEASE: "released",
-    Phase.R_SETTLE: "restored",
-    Phase.DOWN_RELEASE: "let go",
-    Phase.END: "over",
-}
 
 
 def read(entry: Entry) -> Event | None:
@@ -136,48 +117,80 @@ def _trial(trial: Trial) -> str:
 def _step(event: StepDone) -> tuple[str, str, bool, bool]:
     stage, ok = str(event.step.stage), event.outcome is None or event.outcome in GOOD_ENDS
     match event.result:
-        case SwapResult(phase=phase):
-            return _phase_line(event, phase)
+        case SwapResult(phase=phase, performed=performed):
+            return _phase_line(event, phase, performed)
         case ImplementResult(commit=commit) as made if commit is not None:
             return stage, f"{count(made.files, 'file')}, +{made.added} -{made.removed}", True, False
         case PreflightResult() as result if result.ok and not result.skipped:
             says = f"ready in {result.ready_seconds or 0:.1f} s on a copy of the state, canary answered"
             return "preflight", says, True, False
-        case PreflightResult():
-            return stage, event.says, ok, False
+        case PreflightResult(said=said):
+            return stage, event.says + last_words(said), ok, False
+        case TrialsResult() if event.outcome is None:
+            return stage, event.says.replace(" trials", " replays", 1), True, False
         case SoakLook():
-            return stage, event.says, event.result.bad is None, event.next is not None and event.result.bad is None
+            return (
+                stage,
+                _once(stage, event.says),
+                event.result.bad is None,
+                event.next is not None and event.result.bad is None,
+            )
         case StepFailed():
             return stage, event.says, False, False
     more = f" -> {event.outcome}" if event.outcome else ""
-    return stage, event.says + more, ok and not _is_rejection(event), False
+    return stage, _once(stage, event.says) + more, ok and not _is_rejection(event), False
+
+
+def _once(what: str, says: str) -> str:
+    """`says` without the word that stands before it: `soak  soak over` is `soak  over`."""
+    return says.removeprefix(f"{what} ")
 
 
 def _is_rejection(event: StepDone) -> bool:
-    return event.says.startswith(("rejected", "refused", "the build failed", "never offered"))
+    """A step that was done well and whose answer is no."""
+    match event.result:
+        case PlanReviewResult(review=review):
+            return not review.accepted
+        case CodeReviewResult(review=review):
+            return not review.accepted
+        case ImplementResult(commit=commit):
+            return commit is None
+        case BuildResult(version=version):
+            return version is None
+        case CheckResult(ok=ok):
+            return not ok
+        case VerdictAsked():
+            return event.verdict is not None and event.verdict.row == NEVER_OFFERED
+        case _:
+            return False
 
 
-def _phase_line(event: StepDone, result: PhaseResult) -> tuple[str, str, bool, bool]:
-    phase = _phase_of(event)
-    says = _phase_says(phase, result) if result.ok else result.because or "failed"
+def _phase_line(event: StepDone, result: PhaseResult, phase: Phase | None) -> tuple[str, str, bool, bool]:
+    says = _phase_told(phase, result)
     if event.outcome is not None:
         says = f"{says} -> {event.outcome}"
-    return WORDS.get(phase, "swap") if phase else "swap", says, result.ok, False
+    return WORDS[phase] if phase else "swap", says, result.ok, False
 
 
-def _phase_of(event: StepDone) -> Phase | None:
-    """The phase that ended: its name is the first word of the entry's sentence, or it is told by what it gave."""
-    name = event.says.partition(":")[0]
-    return Phase(name) if name in {str(phase) for phase in Phase} else None
+def _phase_told(phase: Phase | None, result: PhaseResult) -> str:
+    """What a phase showed; of one that failed why, and the agent's own last words, marked as such."""
+    if result.ok:
+        return _phase_says(phase, result)
+    return (result.because or "failed") + last_words(result.said)
+
+
+def last_words(said: str) -> str:
+    """What a version that failed wrote at its end, told as its words and not ours; empty where it wrote nothing."""
+    return f'; its own last words: "{plain(said, 300)}"' if said else ""
 
 
 def _phase_says(phase: Phase | None, result: PhaseResult) -> str:
-    took = f" in {result.seconds:.1f} s"
+    took = f"in {result.seconds:.1f} s"
     match phase:
         case Phase.HOLD | Phase.R_HOLD:
-            return f"{count(result.drained or 0, 'turn')} in flight drained{took}, new ones wait"
+            return f"{count(result.drained or 0, 'turn')} in flight drained {took}, new ones wait"
         case Phase.SNAPSHOT if result.has_snapshot:
-            return f"of {size(result.bytes or 0)}{took}"
+            return f"of {size(result.bytes or 0)} {took}"
         case Phase.RELEASE | Phase.R_RELEASE | Phase.UNHOLD:
             waited, refused = result.waited or 0, result.refused or 0
             if not waited:
@@ -186,14 +199,14 @@ def _phase_says(phase: Phase | None, result: PhaseResult) -> str:
         case Phase.WATCH:
             return f"same boot id, ready for {result.seconds:.0f} s, {count(result.answered or 0, 'message')} answered"
         case Phase.PROBE | Phase.R_PROBE | Phase.RS_PROBE:
-            return f"ready{took}"
+            return took
         case Phase.CANARY | Phase.R_CANARY | Phase.RS_CANARY:
-            return f"answered{took}"
+            return f"answered {took}"
         case Phase.RS_STATE:
             lost = f"; answered since and gone from the state: {', '.join(result.lost)}" if result.lost else ""
             return f"the snapshot is the state again{lost}"
         case _:
-            return result.because or took.strip()
+            return result.because or took
 
 
 # ------------------------------------------------------------------ steps and swaps
@@ -255,11 +268,11 @@ def swaps(entries: Sequence[Entry]) -> tuple[SwapSeen, ...]:
 
 
 def _swap_step(phase: Phase, event: StepDone, result: PhaseResult, at: datetime) -> SwapStep:
-    says = _phase_says(phase, result) if result.ok else result.because or "failed"
     return SwapStep(
         phase=phase,
         word=WORDS[phase],
-        says=plain(says, 300),
+        says=plain(_phase_says(phase, result) if result.ok else result.because or "failed", 300),
+        said=plain(result.said, 300),
         ok=result.ok,
         seconds=result.seconds,
         at=at,

@@ -6,7 +6,6 @@ The page and the terminal print the same words from the same values. Never decid
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from moss.api.grid import matrix
 from moss.api.patches import files_of
 from moss.api.plain import plain
 from moss.api.says import Money, Prediction, Review, Show
@@ -17,6 +16,7 @@ from moss.domain.budget import Budget, Spend
 from moss.domain.events import Outcome, Stage
 from moss.domain.ids import CaseId, Digest
 from moss.domain.journal import Entry
+from moss.domain.matrix import matrix
 from moss.domain.record import proof_of
 from moss.domain.run import Iteration, Run
 from moss.domain.standing import Held

@@ -15,7 +15,7 @@ from moss.domain.depth import Depth
 from moss.domain.frozen import Frozen
 from moss.domain.ids import ApproverName, BatchId, CaseId, CommitId, Digest, Key, RunId
 from moss.domain.results import CodeReview, Located, Plan, PlanReview
-from moss.domain.swap import PhaseResult, Swap, Turned
+from moss.domain.swap import Phase, PhaseResult, Swap, Turned
 from moss.domain.trial import Trial
 from moss.domain.verdict import Baseline, Verdict
 
@@ -181,14 +181,16 @@ class PreflightResult(Frozen):
     live: Digest
     refusal: str | None = Field(None, description="a consent that is no longer good")
     because: str = ""
+    said: str = Field("", description="the last line that an unfit candidate wrote, redacted: its own words")
     ready_seconds: float | None = None
 
 
 class SwapResult(Frozen):
-    """One phase of the swap."""
+    """What one phase of the swap showed, and which it was."""
 
     kind: Literal["swap"] = "swap"
     phase: PhaseResult
+    performed: Phase | None = None
 
 
 class SoakLook(Frozen):

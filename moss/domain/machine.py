@@ -38,7 +38,7 @@ from moss.domain.events import (
 from moss.domain.ids import Digest, Key
 from moss.domain.record import dial, proof_of
 from moss.domain.run import Run
-from moss.domain.swap import Phase, PhaseResult, Swap, SwapEnd, Turned, next_phase
+from moss.domain.swap import WORDS, Phase, PhaseResult, Swap, SwapEnd, Turned, next_phase
 from moss.domain.verdict import Next, Verdict
 from moss.errors import Then
 
@@ -350,7 +350,8 @@ def _after_swap(run: Run, step: Step, result: SwapResult) -> _Turn:
     swap = run.swap
     assert swap is not None
     turned = next_phase(swap, result.phase)
-    says = f"{swap.phase}: " + (result.phase.because or ("ok" if result.phase.ok else "failed"))
+    because = result.phase.because or ("" if result.phase.ok else "failed")
+    says = WORDS[swap.phase] + (f": {because}" if because else "")
     if turned.end is None:
         # Each phase is a round of the stage: so each has a key and an entry of its own.
         nxt = Step(stage=Stage.SWAP, iteration=step.iteration, round=step.round + 1, epoch=step.epoch)
@@ -358,6 +359,8 @@ def _after_swap(run: Run, step: Step, result: SwapResult) -> _Turn:
     if turned.end is SwapEnd.SWITCHED and not swap.undo:
         return _Turn(_on(step, Stage.SOAK), says=says, turned=turned)
     outcome = _UNDO_ENDS[turned.end] if swap.undo else _SWAP_ENDS[turned.end]
+    if outcome is Outcome.REVERTED:
+        says = "the version before it serves again"
     return _Turn(outcome=outcome, says=swap.because or says, turned=turned)
 
 

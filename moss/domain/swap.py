@@ -54,6 +54,36 @@ UNDER_HOLD = HELD - {Phase.HOLD, Phase.R_HOLD}
 """those that rely on a hold that was taken before: no version may answer anybody"""
 
 
+WORDS: dict[Phase, str] = {
+    Phase.PREPARE: "prepared",
+    Phase.HOLD: "held",
+    Phase.STOP: "stopped",
+    Phase.SNAPSHOT: "snapshot",
+    Phase.START: "started",
+    Phase.PROBE: "ready",
+    Phase.CANARY: "canary",
+    Phase.RELEASE: "released",
+    Phase.WATCH: "watched",
+    Phase.SETTLE: "settled",
+    Phase.UNHOLD: "let go",
+    Phase.R_HOLD: "held again",
+    Phase.R_STOP: "new stopped",
+    Phase.R_START: "old started",
+    Phase.R_PROBE: "old ready",
+    Phase.R_CANARY: "old canary",
+    Phase.RS_STOP: "stopped again",
+    Phase.RS_STATE: "state back",
+    Phase.RS_START: "old started",
+    Phase.RS_PROBE: "old ready",
+    Phase.RS_CANARY: "old canary",
+    Phase.R_RELEASE: "released",
+    Phase.R_SETTLE: "restored",
+    Phase.DOWN_RELEASE: "let go",
+    Phase.END: "over",
+}
+"""what has happened when a phase is over, for people"""
+
+
 class SwapEnd(StrEnum):
     SWITCHED = "switched"
     """the new version serves and was watched"""
@@ -72,6 +102,7 @@ class PhaseResult(Frozen):
 
     `stale`: what runs is not what was expected. `has_snapshot`: a whole snapshot is there.
     `lost`: ids of messages that the candidate had answered when the snapshot came back.
+    `said`: the last line that a version which failed wrote, redacted and cut: its own words, no sentence of ours.
     """
 
     ok: bool
@@ -87,6 +118,7 @@ class PhaseResult(Frozen):
     bytes: int | None = None
     answered: int | None = None
     lost: tuple[str, ...] = ()
+    said: str = ""
 
 
 class Swap(Frozen):

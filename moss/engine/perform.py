@@ -76,7 +76,8 @@ class Performer:
             case Stage.PREFLIGHT:
                 return await self._preflight.perform(run, do)
             case Stage.SWAP:
-                return Done(SwapResult(phase=await self._swapper.perform(run)))
+                phase = run.swap.phase if run.swap is not None else None
+                return Done(SwapResult(phase=await self._swapper.perform(run), performed=phase))
             case Stage.SOAK:
                 return Done(await self._soak.look(run))
             case Stage.CONSENT:

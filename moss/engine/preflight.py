@@ -15,7 +15,7 @@ from moss.engine.own_sessions import canary_session
 from moss.engine.parts import Parts
 from moss.engine.pins import settings_changed
 from moss.engine.places import drop_tree, step_folder
-from moss.engine.readiness import box_fault, canary_fault, fault_within
+from moss.engine.readiness import box_fault, canary_fault, fault_within, last_line
 from moss.engine.substrate_box import image_of, substrate_box
 from moss.errors import NotExpected
 from moss.ports import Box, BoxRole, GatewayMode, Grant, Place
@@ -48,17 +48,18 @@ class Preflight:
             return Done(PreflightResult(ok=True, skipped=True, live=live))
         began = parts.clock.monotonic()
         try:
-            because, ready = await self._tried(run, do)
+            because, ready, said = await self._tried(run, do)
         finally:
             usage = await offload(parts.gateway.close, do.key)
             await self._clean(run, do)
         seconds = (ready or parts.clock.monotonic()) - began
         spent = Spend(money_usd=usage.money_usd, tokens=usage.tokens_in + usage.tokens_out)
-        said = PreflightResult(ok=because is None, live=live, because=because or "", ready_seconds=round(seconds, 3))
-        return Done(said, spent)
+        ready_seconds = round(seconds, 3)
+        ok, why = because is None, because or ""
+        return Done(PreflightResult(ok=ok, live=live, because=why, said=said, ready_seconds=ready_seconds), spent)
 
-    async def _tried(self, run: Run, do: Do) -> tuple[str | None, float | None]:
-        """Why it is unfit, None when it is fit; the monotonic time when it was ready."""
+    async def _tried(self, run: Run, do: Do) -> tuple[str | None, float | None, str]:
+        """Why it is unfit, None when it is fit; the monotonic time when it was ready; an unfit one's last line."""
         parts = self._parts
         assert run.statement is not None
         image = await image_of(parts, run.statement.candidate)
@@ -79,7 +80,10 @@ class Preflight:
             fault = await self._canary(box, place, session)
         if fault is None:
             fault = await fault_within(parts, box, place, parts.settings.swap.preflight_watch_seconds, WATCH_LOOK)
-        return f"on a copy of the state {fault}" if fault is not None else None, ready
+        if fault is None:
+            return None, ready, ""
+        errors = await offload(parts.boxes.errors, box)
+        return f"on a copy of the state {fault}", ready, last_line(parts.redact, errors.decode("utf-8", "replace"))
 
     def _grant(self, run: Run, do: Do) -> Grant:
         upstreams = self._parts.settings.gateway.upstream_names

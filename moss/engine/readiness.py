@@ -16,6 +16,8 @@ from moss.ports import Box, BoxExit, Clock, ExitReason, Place, Probe, Readiness
 
 LAST_BREATH = 0.3
 """seconds: one that dies under a look has often not ended yet when the look has failed"""
+LAST_LINE = 300
+"""letters of a program's last line that are kept"""
 MISSES = 3
 """looks in a row that make a ready agent one that is not: a busy one may miss one or two"""
 
@@ -76,6 +78,12 @@ def canary_fault(canary: CanarySettings, answer: Answer) -> str | None:
     if answer.status != 200 or canary.contains not in answer.text:
         return f"the canary was answered with status {answer.status}, not as expected"
     return None
+
+
+def last_line(redact: Callable[[str], str], said: str) -> str:
+    """The last line that has a word in it, redacted before it is cut: what a program says of its own end."""
+    lines = [line.strip() for line in redact(said).splitlines() if line.strip()]
+    return lines[-1][:LAST_LINE] if lines else ""
 
 
 def _ended(end: BoxExit) -> str:

@@ -15,7 +15,7 @@ from moss.engine.offload import offload
 from moss.engine.own_sessions import canary_session
 from moss.engine.parts import Parts
 from moss.engine.pins import settings_changed
-from moss.engine.readiness import MISSES, canary_fault, settled
+from moss.engine.readiness import MISSES, canary_fault, last_line, settled
 from moss.errors import MossError, NotExpected
 from moss.ports import Place, Probe, Readiness
 
@@ -155,10 +155,14 @@ class Swapper:
             case Readiness.READY:
                 return PhaseResult(ok=True, boot=probe.boot)
             case Readiness.FAILED:
-                return PhaseResult(ok=False, because=_failed(probe), boot=probe.boot)
+                return self._failed(probe).model_copy(update={"boot": probe.boot})
             case Readiness.STARTING:
                 because = f"not ready after {seconds:g} s: {probe.detail}"
                 return PhaseResult(ok=False, because=because, boot=probe.boot)
+
+    def _failed(self, probe: Probe) -> PhaseResult:
+        because = f"exited {probe.exit_code}" if probe.exit_code is not None else probe.detail
+        return PhaseResult(ok=False, because=because, said=last_line(self._parts.redact, probe.said))
 
     async def _canary(self, run: Run, swap: Swap) -> PhaseResult:
         canary = self._parts.settings.canary
@@ -167,7 +171,9 @@ class Swapper:
         session = await offload(canary_session, self._parts, run, key, on_live_state=True)
         answer = await offload(self._parts.turns.send, Place(host, port), session, canary.message, canary.seconds)
         fault = canary_fault(canary, answer)
-        return PhaseResult(ok=fault is None, because=fault or "")
+        if fault is None or answer.error is None:
+            return PhaseResult(ok=fault is None, because=fault or "")
+        return self._failed(await offload(self._target.probe)).model_copy(update={"because": fault})
 
     async def _release(self, run: Run, swap: Swap) -> PhaseResult:
         released = await offload(self._target.release, swap.key)
@@ -182,7 +188,7 @@ class Swapper:
         while clock.monotonic() < until:
             probe = await offload(self._target.probe)
             if probe.exit_code is not None:
-                return PhaseResult(ok=False, because=_failed(probe))
+                return self._failed(probe)
             if swap.boot is not None and probe.boot is not None and probe.boot != swap.boot:
                 return PhaseResult(ok=False, because="it was started anew while it was watched")
             misses = 0 if probe.readiness is Readiness.READY else misses + 1
@@ -200,7 +206,3 @@ class Swapper:
         soaks = swap.phase is Phase.SETTLE and not swap.undo and run.started.soak_hours > 0
         await offload(self._target.settle, swap.key, soaks)
         return PhaseResult(ok=True)
-
-
-def _failed(probe: Probe) -> str:
-    return f"exited {probe.exit_code}" if probe.exit_code is not None else probe.detail

@@ -5,15 +5,15 @@ from datetime import timedelta
 import pytest
 
 from moss.api import screens
-from moss.api.grid import matrix
 from moss.api.lines import log as log_text
 from moss.api.says import SwapSeen, SwapStep
 from moss.api.story import log_line, stage_lines, swaps
 from moss.api.timeline import LEFT, RIGHT, WIDTH, picture
 from moss.api.views import Beside, next_words, review, show, verdict_words
-from moss.domain.events import CodeReviewResult, Event, LocateResult, Stage
+from moss.domain.events import CodeReviewResult, Event, LocateResult, PreflightResult, Stage
 from moss.domain.ids import CaseId
 from moss.domain.journal import GENESIS, Entry
+from moss.domain.matrix import matrix
 from moss.domain.results import CodeReview, Located, Suspect
 from moss.domain.run import Run
 from moss.domain.swap import Phase, PhaseResult
@@ -156,6 +156,32 @@ def test_a_swap_that_fails_says_what_was_seen_and_what_was_lost() -> None:
     assert drawn is not None
     assert len(drawn.held) == 2
     assert "bad" in {bar.kind for bar in drawn.bars}
+
+
+def test_the_last_words_of_a_version_that_failed_are_shown_as_its_own_and_made_harmless() -> None:
+    failed = PhaseResult(ok=False, because="exited 1", said="KeyError: \x1b[2J'order'")
+    play = Play(fixes={1: CASES}, phases={Phase.WATCH: failed})
+    run = play.on(play.consent(play.all()))
+    (told,) = [log_text(log_line(entry)) for entry in entries(play) if "last words" in log_line(entry).says]
+    assert told.endswith("watched      exited 1; its own last words: \"KeyError: \\x1b[2J'order'\"")
+    shown = screens.show(show(run, entries(play), None, False))
+    assert "  last words   \"KeyError: \\x1b[2J'order'\" (the agent's own, as it ended)" in shown
+    unfit = PreflightResult(ok=False, live=run.started.base.image, because="it exited 7", said="no\x07 module")
+    play = Play(fixes={1: CASES}, results={(Stage.PREFLIGHT, 1, 1): unfit})
+    play.on(play.consent(play.all()))
+    assert 'it exited 7; its own last words: "no\\x07 module"' in "\n".join(
+        log_text(log_line(entry)) for entry in entries(play)
+    )
+
+
+def test_no_line_of_the_log_says_the_same_word_twice_and_each_phase_has_its_own() -> None:
+    play, _ = good()
+    told = [log_line(entry) for entry in entries(play)]
+    assert [line.what for line in told if line.says == line.what or line.says.startswith(f"{line.what} ")] == []
+    assert [line.what for line in told if line.kind == "done"][-11:] == [
+        "prepared", "held", "stopped", "snapshot", "started", "ready", "canary", "released", "watched", "settled",
+        "soak",
+    ]  # fmt: skip
 
 
 def test_an_undo_is_a_swap_of_its_own() -> None:

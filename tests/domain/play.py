@@ -189,7 +189,7 @@ class Play:
             case Stage.SWAP:
                 assert run.swap is not None
                 snap = PhaseResult(ok=True, has_snapshot=True if run.swap.phase is Phase.SNAPSHOT else None)
-                return SwapResult(phase=self.phases.get(run.swap.phase, snap))
+                return SwapResult(phase=self.phases.get(run.swap.phase, snap), performed=run.swap.phase)
             case Stage.SOAK:
                 return SoakLook(over=self.now >= machine.soak_end(run), seen=10)
             case _:

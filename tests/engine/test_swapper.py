@@ -1,7 +1,7 @@
 """The swap on a live target that behaves badly, with users who never stop sending."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -213,6 +213,26 @@ async def test_a_restart_while_it_is_watched_is_seen_by_its_boot(small: Workbenc
     run = await small.with_parts(target=users).go(run.id)
     assert run.outcome is Outcome.ROLLED_BACK
     assert run.because == "it was started anew while it was watched"
+
+
+async def test_the_last_line_of_one_that_died_is_in_the_journal_redacted(small: Workbench) -> None:
+    class Talkative(Users):
+        def __getattr__(self, name: str) -> Any:
+            if name != "probe":
+                return super().__getattr__(name)
+            probe = self.target.probe()
+            said = "Traceback:\n  one\nKeyError: 'order' of ada@example.com\n\n"
+            return lambda: replace(probe, said=said) if probe.exit_code is not None else probe
+
+    dies = Conduct(exits_after_ready=2)
+    run = await small.go(small.attempts(Attempt(fixes=ALL, becomes={"live": dies})).start())
+    small.approve(run.id)
+    redacted = small.with_parts(target=Talkative(small.target), redact=lambda text: text.replace("ada@", "[who]@"))
+    run = await redacted.go(run.id)
+    assert (run.outcome, run.because) == (Outcome.ROLLED_BACK, "exited 1")
+    said = {phase: result.phase.said for phase, result in _phases(small, run.id) if result.phase.said}
+    assert said == {Phase.WATCH: "KeyError: 'order' of [who]@example.com"}
+    assert all(result.performed is phase for phase, result in _phases(small, run.id))
 
 
 @pytest.mark.parametrize("misses", [1, 2])

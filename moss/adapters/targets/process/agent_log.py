@@ -13,11 +13,16 @@ def opened(path: Path) -> int:
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
 
 
+OURS = "moss supervisor: "
+"""how a line of the supervisor's own begins"""
+
+
 def note(path: Path, sentence: str) -> None:
     """A line of the supervisor's own, beside the agent's."""
+    apart = "" if tail(path, 1) in ("", "\n") else "\n"
     descriptor = opened(path)
     try:
-        os.write(descriptor, f"moss supervisor: {sentence}\n".encode(errors="replace"))
+        os.write(descriptor, f"{apart}{OURS}{sentence}\n".encode(errors="replace"))
     finally:
         os.close(descriptor)
 
@@ -33,6 +38,13 @@ def trim(path: Path, limit: int = LIMIT) -> None:
     shutil.copyfile(path, older)
     older.chmod(0o600)
     os.truncate(path, 0)
+
+
+def last_words(path: Path) -> str:
+    """The end of what the agent that was started last wrote: nothing of an earlier one, nothing of ours."""
+    lines = tail(path).splitlines()
+    after = max((at for at, line in enumerate(lines, 1) if line.startswith(OURS)), default=0)
+    return "\n".join(lines[after:])
 
 
 def tail(path: Path, limit: int = 2000) -> str:

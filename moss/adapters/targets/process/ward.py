@@ -106,6 +106,7 @@ class Ward:
 
     def _make(self, spec: Spec, agent: Agent, held: int) -> None:
         values = {"port": str(agent.port)}
+        agent_log.note(self._home.agent_log, f"{spec.version.image.name} starts")
         output = agent_log.opened(self._home.agent_log)
         try:
             argv = fill_all(spec.argv, values)

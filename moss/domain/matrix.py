@@ -1,14 +1,15 @@
-"""Owns the keypoint matrix of a run as people see it. Pure: a run and its batch in, a `says.Matrix` out.
+"""Owns how the keypoint matrix of a run is made: a run and its batch in, a `Matrix` out.
 
-Never decides what is fixed: the words come from `domain.assessment`, as the verdict itself uses it.
+Never decides what is fixed: the words come from `assessment`, as the verdict itself uses it. Invariant: each case has
+its standing beside it once at least, where it failed.
 """
 
 from collections.abc import Mapping
 
-from moss.api.says import Matrix, MatrixRow
 from moss.domain.assessment import Assessment, Bench, assess, bench, keypoints
 from moss.domain.batch import Batch
 from moss.domain.case import Level
+from moss.domain.grid import Matrix, MatrixRow
 from moss.domain.ids import CaseId
 from moss.domain.proof import Proof
 from moss.domain.record import proof_of
@@ -51,6 +52,7 @@ def _rows(
 ) -> list[MatrixRow]:
     found = [column.get(case, Tally()) for column in columns]
     points = keypoints(*found) or tuple(point for known, point in words if known == case)
+    failed = [point for point in points if _fails(found[0], point)] or list(points[:1])
     return [
         MatrixRow(
             case=case,
@@ -58,9 +60,15 @@ def _rows(
             says=words.get((case, point), point),
             cells=tuple(_level(tally, point) for tally in found),
             standing=standing,
+            mark=standing if point in failed else "",
         )
         for point in points
     ]
+
+
+def _fails(tally: Tally, point: str) -> bool:
+    worst = tally.worst(point)
+    return worst is not None and worst < Level.ADEQUATE
 
 
 def _level(tally: Tally, point: str) -> str:

@@ -1,16 +1,17 @@
 """The keypoint matrix as people see it: worst levels, where each case stands, the guards as one line."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
-from moss.api.grid import matrix
-from moss.api.says import Matrix
 from moss.api.screens import guards_words
 from moss.domain import verdict
 from moss.domain.batch import Batch, GroupBy
 from moss.domain.case import Case, CaseKind, Keypoint, Level, Status
 from moss.domain.events import BuildResult, CheckResult, Version
 from moss.domain.evidence import Observed, Turn
+from moss.domain.grid import Matrix
 from moss.domain.ids import BatchId, CaseId, CommitId
+from moss.domain.matrix import matrix
 from moss.domain.proof import IterationProof, Proof
 from moss.domain.run import Iteration, Run
 from moss.testing.proofs import BASE, GUARDS, STANDARD, iteration, many, proof, trials, version
@@ -98,6 +99,17 @@ def test_a_case_says_where_it_stands_in_the_last_column() -> None:
     live = {"a": "fff", "b": "fff", "c": "fff"}
     shown = seen(proof(live, iteration(1, {"a": "ppp", "b": "pff", "c": "p"})), *map(case, "abc"))
     assert {row.case: row.standing for row in shown.rows} == {"a": "fixed", "b": "not fixed", "c": "undecided"}
+
+
+def test_the_mark_stands_beside_what_failed_on_the_live_version_and_nowhere_else() -> None:
+    levels = {"said": Level.STRONG, "done": Level.MISSING}
+    tried = iteration(1, {}, trials=(*many(version(1), GUARDS), *trials("a", version(1), "ppp", levels)))
+    live = (*many(BASE, GUARDS), *trials("a", BASE, "fff", levels))
+    shown = seen(replace(proof({"a": "fff"}, tried), live=live), case("a", "said", "done"))
+    assert [(row.keypoint, *row.cells, row.mark) for row in shown.rows] == [
+        ("said", "strong", "strong", ""),
+        ("done", "missing", "strong", "fixed"),
+    ]
 
 
 def test_without_its_batch_a_keypoint_is_told_by_its_id() -> None:
