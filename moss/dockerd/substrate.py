@@ -105,10 +105,13 @@ def container_config(
         USERS: json.dumps(user.names),
         LENT: json.dumps(sorted(env)),
     }
-    ports = user.host.get("PortBindings") or {}
+    ports = {port: bound for port, bound in (user.host.get("PortBindings") or {}).items() if port not in unpublished}
+    if ports:
+        # as the client does: what is published is exposed, whatever the image exposes
+        config["ExposedPorts"] = {**config.get("ExposedPorts", {}), **{port: {} for port in ports}}
     config["HostConfig"] = {
         **user.host,
-        "PortBindings": {port: bound for port, bound in ports.items() if port not in unpublished},
+        "PortBindings": ports,
         "RestartPolicy": {"Name": restart, "MaximumRetryCount": 0},
     }
     return _on_networks(config, user, api)

@@ -1,6 +1,6 @@
 """Owns a tiny agent for tests of the live target: standard library only, so it runs from any tree by itself.
 
-`python agent.py --port N --state DIR`. Its version and its faults stand in `conduct.json` beside it, since versions
+`python agent.py --port N --state DIR` (in a container also `--host 0.0.0.0`). Its version and its faults stand in `conduct.json` beside it, since versions
 differ by their source. It keeps each message in `messages.jsonl` and in an SQLite database (WAL) before it answers,
 and holds a lock on its state: a second writer is written down in `violations`.
 """
@@ -121,6 +121,7 @@ class Answering(BaseHTTPRequestHandler):
 
 def main() -> None:
     parser = argparse.ArgumentParser()
+    parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--state", type=Path, required=True)
     words = parser.parse_args()
@@ -132,7 +133,7 @@ def main() -> None:
     if agent.conduct["no_port"]:
         threading.Event().wait()
     serving = type("Serving", (Answering,), {"agent": agent})
-    server = ThreadingHTTPServer(("127.0.0.1", words.port), serving)
+    server = ThreadingHTTPServer((words.host, words.port), serving)
     server.daemon_threads = True
     server.serve_forever()
 

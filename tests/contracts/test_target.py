@@ -1,5 +1,6 @@
 """The contract of live targets, for each adapter that there is."""
 
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from moss.domain.ids import Digest
 from moss.ports import Image, LiveTarget
 from moss.testing.conduct import Conduct, Sent
 from moss.testing.conformance.target import TargetBench, TargetContract
+from moss.testing.live_docker import LiveDocker, sweep, tiny_image
 from moss.testing.live_process import Asked, LiveProcess
 from moss.testing.targets import FakeTarget
 
@@ -62,6 +64,20 @@ class ProcessBench(LiveProcess):
         return status
 
 
+class DockerBench(LiveDocker):
+    """Real containers, behind the hold proxy in its own. Two writers are seen as with processes."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.new = tiny_image("2")
+        self.dying = tiny_image("3", exits_after=0)
+
+    def answered(self, message: Asked) -> int:
+        status = message.wait().status
+        assert status is not None
+        return status
+
+
 class TestFakeTarget(TargetContract):
     @pytest.fixture
     def bench(self) -> TargetBench:
@@ -73,6 +89,28 @@ class TestProcessTarget(TargetContract):
     @pytest.fixture
     def bench(self, tmp_path: Path) -> Iterator[TargetBench]:
         bench = ProcessBench(tmp_path)
+        try:
+            bench.up()
+            yield bench
+        finally:
+            bench.close()
+
+
+@pytest.fixture(scope="module")
+def tiny_images(request: pytest.FixtureRequest) -> Iterator[None]:
+    """MOSS's own image is there, and none of the tiny agent's is left."""
+    subprocess.run([str(Path(__file__).parents[2] / "scripts" / "images")], check=True, capture_output=True)
+    yield
+    sweep()
+
+
+@pytest.mark.needs("docker")
+@pytest.mark.slow
+@pytest.mark.xdist_group("docker")
+class TestDockerTarget(TargetContract):
+    @pytest.fixture
+    def bench(self, tmp_path: Path, tiny_images: None) -> Iterator[TargetBench]:
+        bench = DockerBench(tmp_path)
         try:
             bench.up()
             yield bench

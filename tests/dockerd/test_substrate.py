@@ -195,6 +195,11 @@ def test_ports_that_a_proxy_has_are_not_published() -> None:
     assert host["PortBindings"] == {"81/tcp": [{"HostPort": "8081"}]}
 
 
+def test_what_is_published_is_exposed_also_where_only_the_old_image_exposed_it() -> None:
+    told = container(host={"PortBindings": {"80/tcp": [{"HostPort": "8080"}]}})
+    assert remade(told)["ExposedPorts"] == {"80/tcp": {}}
+
+
 def test_links_are_asked_as_they_are_told() -> None:
     host = remade(container(host={"Links": ["/db:/agent/store"]}))["HostConfig"]
     assert host["Links"] == ["db:store"]
