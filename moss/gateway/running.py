@@ -13,7 +13,6 @@ from datetime import UTC, datetime, timedelta
 import psutil
 import structlog
 from aiohttp import web
-from aiohttp.typedefs import Handler
 from aiohttp.web_protocol import RequestHandler
 
 from moss.errors import UserError
@@ -21,6 +20,7 @@ from moss.files import write_durably
 from moss.gateway.admin import Admin
 from moss.gateway.call import Redact
 from moss.gateway.config import GatewayConfig, load_config
+from moss.gateway.connections import Connections, raise_file_limit
 from moss.gateway.home import GatewayHome, GatewayState, secret_of
 from moss.gateway.ledger import Ledger
 from moss.gateway.logs import http_log
@@ -64,7 +64,6 @@ class Gateway:
         self._board = Switchboard(config, self._ledger, self._records, self._upstreams, prices, redact, now)
         admin = Admin(self._board, self._ledger, self._records, secret, now, self._boot, self._reload, self._stop.set)
         app = GatewayServer(self._board, self._ledger, admin, secret, now).app()
-        app.middlewares.append(self._heard)
         self._runner = web.AppRunner(
             app,
             handle_signals=False,
@@ -79,13 +78,15 @@ class Gateway:
             lingering_time=1.0,
             shutdown_timeout=SHUTDOWN_SECONDS,
         )
-        self._silent: dict[RequestHandler, asyncio.TimerHandle] = {}
+        self._connections = Connections(self._handler, config.read_seconds)
+        app.middlewares.append(self._connections.heard)
         self._listening: asyncio.Server | None = None
         self._door: asyncio.Server | None = None
         self._pruning: asyncio.Task[None] | None = None
 
     async def start(self) -> GatewayState:
         """Listens and writes where. Raises: UserError when the port is taken."""
+        raise_file_limit()
         await self._runner.setup()
         self._listening = await self._listen()
         self._door = await self._open_door()
@@ -121,7 +122,7 @@ class Gateway:
             wanted.insert(0, last.port)
         for port in wanted:
             try:
-                return await asyncio.get_running_loop().create_server(self._connection, self._config.host, port)
+                return await asyncio.get_running_loop().create_server(self._connections, self._config.host, port)
             except OSError as error:
                 failed = error
         place = f"{self._config.host}:{self._config.port}"
@@ -132,28 +133,13 @@ class Gateway:
         folder = os.open(self._home.door, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             path = f"/proc/self/fd/{folder}/gateway.sock"
-            return await asyncio.get_running_loop().create_unix_server(self._connection, path)
+            return await asyncio.get_running_loop().create_unix_server(self._connections, path)
         finally:
             os.close(folder)
 
-    def _connection(self) -> RequestHandler:
-        """A connection that brings no whole request head within the time of a body is closed."""
+    def _handler(self) -> RequestHandler:
         assert self._runner.server is not None
-        connection = self._runner.server()
-        loop = asyncio.get_running_loop()
-        self._silent[connection] = loop.call_later(self._config.read_seconds, self._give_up, connection)
-        return connection
-
-    def _give_up(self, connection: RequestHandler) -> None:
-        self._silent.pop(connection, None)
-        connection.force_close()
-
-    @web.middleware
-    async def _heard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        timer = self._silent.pop(request.protocol, None)
-        if timer is not None:
-            timer.cancel()
-        return await handler(request)
+        return self._runner.server()
 
     def _reload(self) -> None:
         """Takes up the configuration file; host, port and bounds of the process stay until a restart."""

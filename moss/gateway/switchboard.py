@@ -38,6 +38,8 @@ THREAD_FROM = 256 << 10
 """Requests of so many bytes are parsed and hashed beside the loop."""
 SAID_UNSTATED = 16_384
 """Tokens that are reserved for an answer whose request states no bound."""
+AT_ONCE = 64
+"""Calls of one box in flight."""
 DRAIN_SECONDS = 2.0
 """How long a record waits for calls that are just ending."""
 
@@ -88,10 +90,14 @@ class Switchboard:
 
         Raises: Denied before the request is counted (no request of this API, not allowed).
         """
-        call = await self._begin(wire, arrival)
         task = asyncio.current_task()
         assert task is not None
         key = arrival.passed.grant.key
+        if key != LIVE_KEY and len(self._flying.get(key, ())) >= AT_ONCE:
+            raise Denied(
+                429, f"this box asks {AT_ONCE} things at once already", code="too_many", kind="rate_limit_error"
+            )
+        call = await self._begin(wire, arrival)
         _note(self._flying, key, task)
         try:
             canonical = await self._canonical_now(call)

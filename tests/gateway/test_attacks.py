@@ -1,14 +1,17 @@
 """A box that tries to get more than it was granted: paths, headers, hosts, sizes, slowness, other boxes' tokens."""
 
+import contextlib
 import gzip
 import json
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from moss.config import Upstream
+from moss.gateway.script import Script, ScriptRule
 from moss.gateway.tokens import admin_token
 from moss.testing.models import ModelServer, model_server
 
@@ -230,3 +233,44 @@ def test_a_record_that_is_full_ends_the_box(tmp_path: Path, model: ModelServer) 
         answers = [running.ask(token, chat("x" * 800)) for _ in range(4)]
         assert (answers[0].status, answers[-1].status) == (200, 429)
         assert answers[-1].refusal["code"] == "record_full"
+
+
+# ------------------------------------------------------------------ many connections
+
+
+def test_a_thousand_idle_connections_keep_nobody_else_out(tmp_path: Path, model: ModelServer) -> None:
+    """Half of them never say a word, half asked once and stay: the next box and the controller are served."""
+    hello = b"GET /v1/models HTTP/1.1\r\nHost: gateway\r\n\r\n"
+    with (
+        gateway(tmp_path, upstreams=(Upstream(name="main", url=model.url),), read_seconds=60.0) as running,
+        contextlib.ExitStack() as open_ones,
+    ):
+        for number in range(1000):
+            client = open_ones.enter_context(socket.create_connection(("127.0.0.1", running.port), timeout=10))
+            if number % 2:
+                client.sendall(hello)
+                assert client.recv(64).startswith(b"HTTP/1.1 401")
+        token = running.control.open(grant())
+        assert running.ask(token, chat("x")).status == 200
+        assert running.control.usage(grant().key).faults == 0
+        left = sum(1 for each in psutil.Process().net_connections() if each.laddr.port == running.port)
+        assert left <= 2 * 512, "its ends of them are closed"
+
+
+def test_more_calls_at_once_than_a_box_may_have_are_its_own_fault(tmp_path: Path, model: ModelServer) -> None:
+    rules = (ScriptRule(text="late", delay=20.0),)
+    script = tmp_path / "slow.json"
+    script.write_bytes(Script(rules=rules).model_dump_json().encode())
+    with (
+        gateway(tmp_path, upstreams=(Upstream(name="main", script=script),)) as running,
+        contextlib.ExitStack() as open_ones,
+    ):
+        token = running.control.open(grant())
+        for _ in range(64):
+            client = open_ones.enter_context(socket.create_connection(("127.0.0.1", running.port), timeout=10))
+            client.sendall(request("/v1/chat/completions", f"Authorization: Bearer {token}", body=BODY))
+        while running.control.usage(grant().key).requests < 64:
+            pass
+        refused = running.ask(token, chat("x"))
+        assert (refused.status, refused.refusal["code"]) == (429, "too_many")
+        assert running.control.usage(grant().key).faults == 0
