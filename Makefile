@@ -6,10 +6,10 @@ READY := $(VENV)/ready
 DEV_READY := $(VENV)/ready-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-down quick test lint bench docs clean lock
+.PHONY: help setup demo demo-docker demo-down quick test lint bench docs clean lock
 
 help: ## this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' Makefile
 
 $(READY): requirements.lock pyproject.toml scripts/setup
 	@PYTHON="$(PYTHON)" scripts/setup $(VENV) requirements.lock
@@ -24,8 +24,12 @@ setup: $(DEV_READY) ## the virtual environment with all that development needs
 demo: $(READY) ## the whole loop on a small real agent: no engine, no key, under a minute
 	@$(BIN)/python -m examples.clerk.demo
 
-demo-down: $(READY) ## ends what the demo left running, and removes its folder
+demo-docker: $(READY) ## the same in containers, under two minutes; needs a Docker Engine and scripts/images
+	@$(BIN)/python -m examples.clerk.demo_docker
+
+demo-down: $(READY) ## ends what the demos left running, and removes their folders
 	@$(BIN)/python -m examples.clerk.demo --down
+	@$(BIN)/python -m examples.clerk.demo_docker --down
 
 quick: $(DEV_READY) ## lint, types, layers and the fast tests: under 90 s
 	@scripts/lint $(BIN)
@@ -49,5 +53,6 @@ lock: ## new locked versions from pyproject.toml
 
 clean: ## the demo's folder, caches and the virtual environment
 	@[ ! -x $(BIN)/python ] || $(BIN)/python -m examples.clerk.demo --down || true
-	rm -rf $(VENV) .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist *.egg-info
+	@[ ! -x $(BIN)/python ] || $(BIN)/python -m examples.clerk.demo_docker --down || true
+	rm -rf $(VENV) .demo .demo-docker .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

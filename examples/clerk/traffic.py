@@ -98,6 +98,30 @@ class Tally:
         self.troubles.append(f"{message}: {outcome.status} {outcome.text[:200]}")
 
 
+@dataclass
+class Sums:
+    """What customers met, over all steady senders of a process. Never lost: it is added up from their tallies."""
+
+    sent: int = 0
+    again: int = 0
+    refused: int = 0
+    failed: int = 0
+    lost: int = 0
+    longest_wait: float = 0.0
+    acknowledged: list[str] = field(default_factory=list)
+    troubles: list[str] = field(default_factory=list)
+
+    def add(self, tally: Tally) -> None:
+        self.sent += tally.sent
+        self.again += tally.again
+        self.refused += tally.refused
+        self.failed += tally.failed
+        self.lost += tally.lost
+        self.longest_wait = max(self.longest_wait, tally.longest_wait)
+        self.acknowledged += tally.acknowledged
+        self.troubles += tally.troubles
+
+
 def send(host: str, port: int, session: str, message: str, seconds: float = 120.0) -> Outcome:
     """One message of a customer. Never raises for what the other side does."""
     began = time.monotonic()

@@ -1,6 +1,6 @@
 """Owns a clerk to try things on: a folder with the agent's source as a git repository, a `moss.toml`, ports of its own.
 
-    python -m examples.clerk.workshop FOLDER
+    python -m examples.clerk.workshop FOLDER [--docker NAME]
 
 Used by the quickstart, the demo, the end-to-end tests and the benchmarks. Never touches anything outside the folder
 it is given.
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).parent
-TREE = ("clerk", "tests")
+TREE = ("clerk", "tests", "Dockerfile")
 BESIDE = ("graders", "script")
 READY = "ready"
 
@@ -50,22 +50,30 @@ class Workshop:
         half.replace(path)
 
 
-def lay_out(root: Path, *, approvers: str = "", python: str = sys.executable, more: Sequence[str] = ()) -> Workshop:
+def lay_out(
+    root: Path,
+    *,
+    approvers: str = "",
+    python: str = sys.executable,
+    more: Sequence[str] = (),
+    container: str | None = None,
+) -> Workshop:
     """The workshop in `root`, made anew unless it was made to its end before. `approvers`: TOML of `[consent]`,
-    `more`: (old line, new line) pairs as `old -> new` for the tests' own settings."""
+    `more`: (old line, new line) pairs as `old -> new` for the tests' own settings. `container`: the name of the live
+    agent's, for a clerk whose boxes are containers, too."""
     root = root.resolve()
     if (root / READY).exists():
         return Workshop(root, int((root / READY).read_text()))
     shutil.rmtree(root, ignore_errors=True)
     (root / "source").mkdir(parents=True)
     for name in TREE:
-        shutil.copytree(HERE / name, root / "source" / name, ignore=shutil.ignore_patterns("__pycache__"))
+        _copy(HERE / name, root / "source" / name)
     for name in BESIDE:
-        shutil.copytree(HERE / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+        _copy(HERE / name, root / name)
     _repository(root / "source")
     port, gateway, api = free_ports(3)
     shop = Workshop(root, port)
-    text = settings(port, gateway, api, python)
+    text = settings(port, gateway, api, python) if container is None else in_containers(gateway, api, container)
     for pair in more:
         old, new = pair.split(" -> ", 1)
         if old not in text:
@@ -89,6 +97,36 @@ def settings(port: int, gateway: int, api: int, python: str) -> str:
             raise ValueError(f"moss.toml has no {old}")
         text = text.replace(old, new)
     return text + f"\n[api]\nport = {api}\n"
+
+
+def in_containers(gateway: int, api: int, container: str) -> str:
+    """The same with the tables of `docker.toml` and the names of a container's own: port, interpreter and state are
+    what they are inside."""
+    text = settings(8080, gateway, api, "python3")
+    others = _tables((HERE / "docker.toml").read_text())
+    others["[live]"] = others["[live]"].replace('container = "clerk"', f'container = "{container}"')
+    tables = {**_tables(text), **{name: body for name, body in others.items() if name}}
+    return "\n\n".join((name + body).strip() for name, body in tables.items()) + "\n"
+
+
+def _tables(text: str) -> dict[str, str]:
+    """A TOML file by its tables, in order: heading -> all up to the next one. Arrays of tables stay with what is
+    before them."""
+    found, heading = {"": ""}, ""
+    for line in text.splitlines(keepends=True):
+        if line.startswith("[") and not line.startswith("[["):
+            heading = line.split("]")[0] + "]"
+            found[heading] = line.removeprefix(heading)
+        else:
+            found[heading] += line
+    return found
+
+
+def _copy(source: Path, into: Path) -> None:
+    if source.is_dir():
+        shutil.copytree(source, into, ignore=shutil.ignore_patterns("__pycache__"))
+    else:
+        shutil.copy(source, into)
 
 
 def free_ports(count: int) -> list[int]:
@@ -123,7 +161,9 @@ def _lines(path: Path) -> list[str]:
 def main(words: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="workshop", description="A clerk of your own to try MOSS on.")
     parser.add_argument("folder", type=Path)
-    shop = lay_out(parser.parse_args(words).folder)
+    parser.add_argument("--docker", metavar="NAME", help="boxes, images and the live agent are containers, it of NAME")
+    given = parser.parse_args(words)
+    shop = lay_out(given.folder, container=given.docker)
     shutil.copy(HERE / "traffic.py", shop.root)
     print(f"the clerk's shop is in {shop.root}; its customers will use port {shop.port} (it is in the file {READY})")
     print(f"next: cd {shop.root} && moss doctor")
