@@ -50,10 +50,15 @@ def shared() -> Offload:
 
 def resize(size: int) -> None:
     """Gives the process a pool of `size` threads in place of the one it has, whose calls end first."""
+    install(Offload(size))
+
+
+def install(pool: Offload) -> None:
+    """Gives the process `pool` in place of the one it has, whose calls end first."""
     global _shared
     if _shared is not None:
         _shared.close()
-    _shared = Offload(size)
+    _shared = pool
 
 
 async def offload(call: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:

@@ -3,9 +3,10 @@
 An effect is a call of a port method that changes something outside of the process. The fuse counts the moments before
 and after each; the process is ended there with SIGKILL, as by `kill -9` or the OOM killer. `attack` plays a story once
 without a kill, then once for each moment: killed there, started anew, compared. Needs `os.fork`; the process that calls
-it must have one thread.
+it must have one thread, and lives for nothing else: its garbage is no longer collected.
 """
 
+import gc
 import json
 import os
 import shutil
@@ -14,11 +15,14 @@ import sys
 import threading
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
+
+from moss.testing.relay import relay
 
 STORE = (
     "append", "claim", "renew", "release", "put", "set_fact", "set_batch", "seal", "save_scan", "new_run_id",
@@ -38,11 +42,20 @@ NOTIFIER = ("send",)
 WORKERS = max(2, os.cpu_count() or 2)
 
 
+class Passing(Protocol):
+    """What is told of every moment; `stood` are seconds that clocks leave out (see `relay`)."""
+
+    stood: float
+
+    def pass_(self, name: str) -> None: ...
+
+
 class Fuse:
     """Counts moments; ends the process at moment number `at` (1 is the first). `moments` are their names."""
 
-    def __init__(self, at: int | None = None) -> None:
+    def __init__(self, at: int | None = None, stood: float = 0.0) -> None:
         self.moments: list[str] = []
+        self.stood = stood
         self._at, self._lock = at, threading.Lock()
 
     def pass_(self, name: str) -> None:
@@ -61,7 +74,7 @@ class Watched:
         port: object,
         name: str,
         effects: Sequence[str],
-        fuse: Fuse,
+        fuse: Passing,
         saved: Callable[[], None] = lambda: None,
         seen: Callable[[str, BaseException | None], None] = lambda name, error: None,
     ) -> None:
@@ -99,7 +112,7 @@ class Story:
     did, between the kill and the restart."""
 
     begin: Callable[[Path], None]
-    play: Callable[[Path, Fuse], None]
+    play: Callable[[Path, Passing], None]
     tell: Callable[[Path], Mapping[str, Any]]
     harm: Callable[[Path], None] = lambda home: None
 
@@ -110,21 +123,44 @@ def attack(
     """Plays `story` with a kill at every moment; what happened: `moments`, `tried`, `wrong` (moment -> why), the
     plain `end`, the `slowest` restart in seconds.
 
-    `workers` moments are tried side by side. `since`: every one begins in a home whose process was killed there.
-    `only`: a closer look.
+    `workers` moments are tried side by side, each worker playing once up to all of its own (see `relay`). `since`:
+    every one begins in a home whose process was killed there. `only`: a closer look at these moments, each played to
+    from the beginning, in a process as in production.
     """
+    # A collection in a child would copy every page of what was imported here; none lives long enough to need one.
+    gc.collect()
+    gc.freeze()
+    gc.disable()
     moments, wanted = _plain(story, root / "plain")
     if since is not None:
-        story = _killed_once(story, root / "begun", moments.index(since) + 1)
+        story = _killed_once(story, moments.index(since) + 1)
         moments, wanted = _plain(story, root / "again")
-    numbers = list(only or range(1, len(moments) + 1))
-    wrong: dict[str, Any] = {}
-    slowest = 0.0
-    for number, found in _side_by_side(numbers, workers, lambda one: _killed_at(story, root, one, wanted)):
-        slowest = max(slowest, found.pop("seconds", 0.0))
-        if found:
-            wrong[f"{number} {moments[number - 1]}"] = found
-    return {"moments": moments, "tried": len(numbers), "wrong": wrong, "end": wanted, "slowest": slowest}
+
+    def share(worker: int) -> dict[str, Any]:
+        home = root / f"worker-{worker}"
+        if only:
+            return {str(one): _killed_at(story, home, one, moments[one - 1], wanted) for one in only[worker::workers]}
+        return _relayed(story, home, lambda number: number % workers == worker, wanted)
+
+    tried = _side_by_side(workers, share)
+    if not only:
+        _complete(tried, moments)
+    return {
+        "moments": moments,
+        "tried": len(tried),
+        "wrong": {f"{number} {one['name']}": one["wrong"] for number, one in tried.items() if one["wrong"]},
+        "end": wanted,
+        "slowest": max(one["seconds"] for one in tried.values()),
+    }
+
+
+def _complete(tried: Mapping[str, Any], moments: Sequence[str]) -> None:
+    """A claim is renewed when it took long; apart from that, what was tried are the moments of the plain play."""
+    found, there = (
+        Counter(name for name in names if not name.endswith("store.renew"))
+        for names in ([one["name"] for one in tried.values()], moments)
+    )
+    assert found == there, f"not tried: {there - found}, only in the relay: {found - there}"
 
 
 def _plain(story: Story, home: Path) -> tuple[list[str], Mapping[str, Any]]:
@@ -135,38 +171,56 @@ def _plain(story: Story, home: Path) -> tuple[list[str], Mapping[str, Any]]:
     return list(said["moments"]), _told(story, home)
 
 
-def _killed_once(story: Story, begun: Path, number: int) -> Story:
+def _killed_once(story: Story, number: int) -> Story:
     """The rest of a story after a kill at moment `number`."""
-    story.begin(begun)
-    _in_child(lambda: _played(story, begun, number))
 
     def begin(home: Path) -> None:
-        shutil.copytree(begun, home, symlinks=True)
+        story.begin(home)
+        assert _in_child(lambda: _played(story, home, number)).get("signal") == signal.SIGKILL
 
     return replace(story, begin=begin)
 
 
-def _killed_at(story: Story, root: Path, number: int, wanted: Mapping[str, Any]) -> dict[str, Any]:
-    home = root / f"at-{number}"
+def _relayed(story: Story, home: Path, mine: Callable[[int], bool], wanted: Mapping[str, Any]) -> dict[str, Any]:
+    story.begin(home)
+    found = {
+        str(left.number): {"name": left.name, **_restarted(story, home, wanted, left.stood)}
+        for left in relay(story.play, home, mine)
+    }
+    shutil.rmtree(home)
+    return found
+
+
+def _killed_at(story: Story, home: Path, number: int, name: str, wanted: Mapping[str, Any]) -> dict[str, Any]:
     story.begin(home)
     first = _in_child(lambda: _played(story, home, number))
-    if first.get("signal") != signal.SIGKILL:
-        return {"not killed": first}
+    if first.get("signal") == signal.SIGKILL:
+        found = _restarted(story, home, wanted)
+    else:
+        found = {"seconds": 0.0, "wrong": {"not killed": first}}
+    shutil.rmtree(home)
+    return {"name": name, **found}
+
+
+def _restarted(story: Story, home: Path, wanted: Mapping[str, Any], stood: float = 0.0) -> dict[str, Any]:
+    """Goes on in what a kill left, to the end: `seconds`, and what is `wrong` with it."""
     story.harm(home)
+    said = _in_child(lambda: _to_the_end(story, home, stood))
+    if "told" not in said:
+        return {"seconds": 0.0, "wrong": {"after the restart": said}}
+    got = said["told"]
+    wrong = {key: [wanted[key], got[key]] for key in wanted if wanted[key] != got[key]}
+    return {"seconds": said["seconds"], "wrong": wrong}
+
+
+def _to_the_end(story: Story, home: Path, stood: float) -> dict[str, Any]:
     began = time.monotonic()
-    second = _in_child(lambda: _played(story, home, None))
-    seconds = time.monotonic() - began
-    if "error" in second or "signal" in second:
-        return {"after the restart": second}
-    got = _told(story, home)
-    differs = {name: [wanted[name], got[name]] for name in wanted if wanted[name] != got[name]}
-    if not differs:
-        shutil.rmtree(home, ignore_errors=True)
-    return {**differs, "seconds": seconds}
+    _played(story, home, None, stood)
+    return {"seconds": time.monotonic() - began, "told": dict(story.tell(home))}
 
 
-def _played(story: Story, home: Path, at: int | None) -> dict[str, Any]:
-    fuse = Fuse(at)
+def _played(story: Story, home: Path, at: int | None, stood: float = 0.0) -> dict[str, Any]:
+    fuse = Fuse(at, stood)
     story.play(home, fuse)
     return {"moments": fuse.moments}
 
@@ -204,30 +258,23 @@ def _work(work: Callable[[], dict[str, Any]], writing: int) -> int:
     return 0
 
 
-def _all_of(numbers: Sequence[int], work: Callable[[int], dict[str, Any]]) -> dict[str, Any]:
-    return {str(one): work(one) for one in numbers}
-
-
-def _side_by_side(
-    numbers: Sequence[int], workers: int, work: Callable[[int], dict[str, Any]]
-) -> list[tuple[int, dict[str, Any]]]:
-    """Each worker is a process of its own and takes every `workers`-th number."""
-    shares = [numbers[start::workers] for start in range(workers)]
+def _side_by_side(workers: int, share: Callable[[int], dict[str, Any]]) -> dict[str, Any]:
+    """What all workers found, by moment. Each is a process of its own."""
     pipes = []
-    for share in shares:
+    for worker in range(workers):
         reading, writing = os.pipe()
         child = os.fork()
         if child == 0:
             os.close(reading)
-            os._exit(_work(partial(_all_of, share, work), writing))
+            os._exit(_work(partial(share, worker), writing))
         os.close(writing)
         pipes.append((child, reading))
-    found: list[tuple[int, dict[str, Any]]] = []
+    found: dict[str, Any] = {}
     for child, reading in pipes:
         with os.fdopen(reading, "rb") as pipe:
             data = pipe.read()
         os.waitpid(child, 0)
         said = dict(json.loads(data))
         assert "error" not in said, said["error"]
-        found += [(int(number), one) for number, one in said.items()]
-    return sorted(found, key=lambda one: one[0])
+        found |= said
+    return dict(sorted(found.items(), key=lambda one: int(one[0])))

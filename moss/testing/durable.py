@@ -56,17 +56,17 @@ def kept(place: Path) -> Any:
 
 class HastyClock(ManualClock):
     """The machine's clocks, and a little more at each look: waits for a deadline end early. `late`: seconds by which
-    the wall clock is set off."""
+    the wall clock is set off. `stood`: seconds for which the process was stopped so far; they never were."""
 
-    def __init__(self, step: float = 0.01, late: float = 0.0) -> None:
-        self._ahead, self._step, self._late = 0.0, step, late
+    def __init__(self, step: float = 0.01, late: float = 0.0, stood: Callable[[], float] = lambda: 0.0) -> None:
+        self._ahead, self._step, self._late, self._stood = 0.0, step, late, stood
 
     def now(self) -> datetime:
-        return datetime.fromtimestamp(time.time() + self._ahead + self._late, UTC)
+        return datetime.fromtimestamp(time.time() + self._ahead + self._late - self._stood(), UTC)
 
     def monotonic(self) -> float:
         self._ahead += self._step
-        return time.monotonic() + self._ahead
+        return time.monotonic() + self._ahead - self._stood()
 
     def jump(self, seconds: float) -> None:
         self._late += seconds

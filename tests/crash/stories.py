@@ -11,7 +11,8 @@ import sys
 import threading
 import time
 from collections import Counter
-from datetime import UTC, datetime
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ from moss.engine.parts import Parts
 from moss.keys import verify
 from moss.testing import crash
 from moss.testing.conduct import Conduct
-from moss.testing.crash import Fuse, Story, Watched
+from moss.testing.crash import Fuse, Passing, Story, Watched
 from moss.testing.durable import (
     DurableBoxes,
     DurableBuilder,
@@ -52,20 +53,23 @@ FIX = ("case-1",)
 class SystemClock:
     """The store's own: claims are judged by the host's clock."""
 
+    def __init__(self, stood: Callable[[], float] = lambda: 0.0) -> None:
+        self._stood = stood
+
     def now(self) -> datetime:
-        return datetime.now(UTC)
+        return datetime.now(UTC) - timedelta(seconds=self._stood())
 
     def monotonic(self) -> float:
-        return time.monotonic()
+        return time.monotonic() - self._stood()
 
 
 class World:
     """All parts of one home, as one process holds them."""
 
-    def __init__(self, home: Path, fuse: Fuse, attempts: dict[int, Attempt], late: float = 0.0) -> None:
+    def __init__(self, home: Path, fuse: Passing, attempts: dict[int, Attempt], late: float = 0.0) -> None:
         self.home = home
-        self.clock = HastyClock(late=late + 60.0 * _starts(home))
-        self.sql = SqlStore.open(home / "home", SystemClock())
+        self.clock = HastyClock(late=late + 60.0 * _starts(home), stood=lambda: fuse.stood)
+        self.sql = SqlStore.open(home / "home", SystemClock(lambda: fuse.stood))
         coder = PuppetCoder(self._paid)
         coder.attempts = attempts
         builder = DurableBuilder(home / "images", smoke)
@@ -150,7 +154,7 @@ def _make(home: Path) -> None:
 def player(attempts: dict[int, Attempt]) -> Any:
     """A controller's life, and the people beside it who do once what is to be done."""
 
-    def play(home: Path, fuse: Fuse) -> None:
+    def play(home: Path, fuse: Passing) -> None:
         world = World(home, fuse, attempts)
         asyncio.run(_live(world))
         world.sql.close()
