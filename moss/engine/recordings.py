@@ -95,9 +95,9 @@ def _by_words(seen: Sequence[Exchange], turn: Turn) -> Sequence[Exchange]:
     """
     found: dict[Digest, list[tuple[Heard, Exchange]]] = {}
     for one in seen:
-        if one.turn is None and (heard := find_words(one.request, turn.user)) is not None:
-            if heard.last or _within(one, turn):
-                found.setdefault(heard.said_before, []).append((heard, one))
+        heard = find_words(one.request, turn.user) if one.turn is None else None
+        if heard is not None and (heard.last or _within(one, turn)):
+            found.setdefault(heard.said_before, []).append((heard, one))
     told = [*found.values()]
     as_many = [one for one in told if one[0][0].place == turn.ordinal]
     told = sorted(as_many or told, key=lambda one: _away(one, turn))
