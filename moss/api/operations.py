@@ -8,8 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
-from moss.api import acting, asks, reading, says
+from moss.api import acting, asks, notices, reading, says
 from moss.api.caller import Caller
+from moss.api.notices import LostNotices
 from moss.domain.frozen import Frozen
 from moss.domain.rights import Action
 
@@ -54,6 +55,7 @@ MATRIX = Operation("matrix", READ, asks.OneRun, says.Matrix, _look(reading.matri
 LOG = Operation("log", READ, asks.Log, says.LogLines, _look(reading.log), "GET", "/runs/{run}/log")
 VERIFY = Operation("verify", READ, asks.Verify, says.Verified, _look(reading.verify), "GET", "/verify")
 APPROVERS = Operation("approvers", READ, asks.Nothing, says.Approvers, acting.approvers, "GET", "/approvers")
+NOTICES = Operation("notices", READ, asks.Nothing, LostNotices, _look(notices.notices), "GET", "/notices")
 USAGE = Operation("usage", READ, asks.Nothing, says.GatewayUsage, acting.gateway_usage, "GET", "/gateway/usage")
 
 SCAN = Operation("scan", Action.START, asks.Nothing, says.Scanned, acting.scan, "POST", "/scan")
@@ -77,13 +79,14 @@ TOKEN_NEW = Operation("token_new", CONFIGURE, asks.NewToken, says.TokenMade, act
 TOKEN_REVOKE = Operation(
     "token_revoke", CONFIGURE, asks.Named, says.Done, acting.token_revoke, "DELETE", "/tokens/{name}"
 )
+NOTICES_RETRY = Operation("notices_retry", CONFIGURE, asks.Nothing, says.Done, notices.retry, "POST", "/notices/retry")
 BACKUP = Operation("backup", CONFIGURE, asks.Folder, says.BackedUp, acting.backup)
 RESTORE = Operation("restore", CONFIGURE, asks.Folder, says.BackedUp, acting.restore)
 
 OPERATIONS: tuple[Operation[Any, Any], ...] = (
-    STATUS, RUNS, FAILURES, BATCHES, SHOW, REVIEW, DIFF, MATRIX, LOG, VERIFY, APPROVERS, USAGE,
+    STATUS, RUNS, FAILURES, BATCHES, SHOW, REVIEW, DIFF, MATRIX, LOG, VERIFY, APPROVERS, NOTICES, USAGE,
     SCAN, FLAG, DISMISS, START, STOP, RESUME, REWIND, REJECT, APPROVE, ROLLBACK, PAUSE, UNPAUSE,
-    REVOKE, TOKENS, TOKEN_NEW, TOKEN_REVOKE, BACKUP, RESTORE,
+    REVOKE, TOKENS, TOKEN_NEW, TOKEN_REVOKE, NOTICES_RETRY, BACKUP, RESTORE,
 )  # fmt: skip
 
 

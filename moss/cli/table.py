@@ -33,6 +33,7 @@ COMMANDS: dict[str, Command] = {
     "diff": Command("runs:diff", "the change that a run offers", _SEE),
     "log": Command("log:log", "the journal of a run; --follow, --verify", _SEE),
     "watch": Command("watch:watch", "a run, live; leave and come back", _SEE),
+    "notices": Command("notices:notices", "what no receiver took; --retry sends it again", _SEE),
     "gateway usage": Command("keep:gateway_usage", "what models were used, by run and stage", _SEE),
     "scan": Command("evidence:scan", "read new turns from the evidence", _DO),
     "flag": Command("evidence:flag", "add a failure that you saw", _DO),

@@ -243,6 +243,9 @@ class Store(Protocol):
     def undeliverable(self, limit: int = 100) -> Sequence[Outgoing]:
         """Newest first."""
 
+    def again(self, notice_id: str, due: datetime) -> None:
+        """One that was given up is due again. Silent for any other."""
+
     # small facts with a name: pause flag, adoption, used consents, revocations
     def fact(self, name: str) -> str | None: ...
 

@@ -233,6 +233,12 @@ class MemoryStore(MemoryEvidence):
         found = [self._outbox[name] for name, how in self._closed_notices.items() if how == "undeliverable"]
         return sorted(found, key=lambda out: (out.notice.at, out.notice.id), reverse=True)[:limit]
 
+    @locked
+    def again(self, notice_id: str, due: datetime) -> None:
+        if self._closed_notices.get(notice_id) == "undeliverable":
+            del self._closed_notices[notice_id]
+            self._outbox[notice_id] = replace(self._outbox[notice_id], due=due)
+
     # facts
 
     @locked

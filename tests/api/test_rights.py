@@ -21,10 +21,11 @@ from tests.api.conftest import Front
 FIXED = Attempt(fixes=("case-1", "case-2", "case-3"))
 LOOK = {
     "status", "runs", "failures", "batches", "show", "review", "diff", "matrix", "log", "verify", "approvers", "usage",
+    "notices",
 }  # fmt: skip
 OPERATE = {
     "scan", "flag", "dismiss", "start", "stop", "resume", "rewind", "reject", "rollback", "pause", "unpause",
-    "revoke", "tokens", "token_new", "token_revoke", "backup", "restore",
+    "revoke", "tokens", "token_new", "token_revoke", "notices_retry", "backup", "restore",
 }  # fmt: skip
 MAY: dict[Role, set[str]] = {
     Role.VIEWER: LOOK | {"approve"},

@@ -70,6 +70,11 @@ class OutboxRows(Part):
             rows = connection.execute(wanted.order_by(outbox.c.at.desc(), outbox.c.id.desc()).limit(limit))
             return [_outgoing(row) for row in rows]
 
+    def again(self, notice_id: str, due: datetime) -> None:
+        with self._db.write() as connection:
+            given_up = (outbox.c.id == notice_id) & (outbox.c.state == _GIVEN_UP)
+            connection.execute(update(outbox).where(given_up).values(state=_WAITING, due=due))
+
 
 def _outgoing(row: AnyRow) -> Outgoing:
     run = RunId(row.run) if row.run is not None else None

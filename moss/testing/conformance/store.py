@@ -254,6 +254,19 @@ class OutboxContract:
         assert store.undeliverable()[1].because == "no answer for a day"
         assert store.due(NOON + timedelta(days=1)) == []
 
+    def test_what_was_given_up_is_due_again_when_asked(self, store: Store) -> None:
+        store.enqueue(notice("n1"))
+        store.enqueue(notice("n2"))
+        store.postpone("n1", NOON, taken=["mail"], because="500")
+        store.give_up("n1", "no answer for a day")
+        store.delivered("n2")
+        for name in ("n1", "n2", "none"):
+            store.again(name, NOON + timedelta(days=2))
+        assert store.due(NOON + timedelta(days=1)) == []
+        (out,) = store.due(NOON + timedelta(days=2))
+        assert (out.notice.id, out.taken) == ("n1", ("mail",))
+        assert store.undeliverable() == []
+
 
 class FactContract:
     def test_a_fact_is_set_read_listed_and_removed(self, store: Store) -> None:
