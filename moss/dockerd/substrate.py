@@ -26,6 +26,9 @@ LENT = "moss.dev/env"
 COMPOSE_IMAGE = "com.docker.compose.image"
 """label by which Compose sees whether a container runs the image that its file names"""
 
+REPOSITORY = "moss.dev/repository"
+"""label: the name, without a tag, under which a person knows the image"""
+
 MAPS = ("Env", "Labels", "ExposedPorts", "Volumes", "Healthcheck")
 WORDS = ("Cmd", "Entrypoint", "WorkingDir", "User", "StopSignal")
 PERSONS = ("Domainname", "Tty", "OpenStdin", "StdinOnce", "StopTimeout")
@@ -47,6 +50,8 @@ class UserSettings(Frozen):
     endpoints: dict[str, dict[str, Any]] = {}
     primary: str | None = None
     mac: str | None = None
+    repository: str | None = None
+    """the image's name without its tag; None where a person only gave an id"""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -81,6 +86,8 @@ def user_settings(container: Config, image: Config) -> UserSettings:
         endpoints=endpoints,
         primary=primary,
         mac=told.get("MacAddress") or None,
+        repository=labels.get(REPOSITORY)
+        or _repository(str(told.get("Image") or ""), str(container.get("Image") or "")),
     )
 
 
@@ -101,6 +108,7 @@ def container_config(
     config["Labels"] = {
         **user.maps.get("Labels", {}),
         **({COMPOSE_IMAGE: image["Id"]} if COMPOSE_IMAGE in user.maps.get("Labels", {}) else {}),
+        **({REPOSITORY: user.repository} if user.repository else {}),
         **(labels or {}),
         USERS: json.dumps(user.names),
         LENT: json.dumps(sorted(env)),
@@ -132,6 +140,14 @@ def variables(env: Iterable[str] | None) -> dict[str, str | None]:
         name, sign, value = line.partition("=")
         found[name] = value if sign else None
     return found
+
+
+def _repository(name: str, image: str) -> str | None:
+    name = name.partition("@")[0]
+    if not name or name.startswith("sha256:") or image.removeprefix("sha256:").startswith(name):
+        return None
+    head, sign, tag = name.rpartition(":")
+    return head if sign and "/" not in tag else name
 
 
 def _map_of_user(kind: str, told: Config, own: Config, known: set[str] | None) -> dict[str, Any]:

@@ -33,6 +33,7 @@ from moss.testing.live_process import SECONDS, Asked, Turns, post, until
 
 INSIDE = 8080
 LABEL = "moss.dev/test"
+REPOSITORY = "moss-test-tiny"
 DOCKERFILE = """FROM python:3.11-slim
 COPY agent.py conduct.json /agent/
 ENTRYPOINT ["python3", "-S", "-E", "/agent/agent.py"]
@@ -51,7 +52,7 @@ def tiny_image(name: str, more: str = "", **conduct: object) -> Image:
     """An image of the tiny agent that behaves so, built once. `more`: further lines of its Dockerfile."""
     told = json.dumps({"version": name, **conduct}, sort_keys=True)
     source = Path(agent.__file__).read_text()
-    tag = f"moss-test-tiny:{hashlib.sha256((told + source + more).encode()).hexdigest()[:12]}"
+    tag = f"{REPOSITORY}:{hashlib.sha256((told + source + more).encode()).hexdigest()[:12]}"
     there = subprocess.run(["docker", "image", "inspect", "-f", "{{.Id}}", tag], capture_output=True, text=True)
     key = there.stdout.strip()
     if there.returncode:
@@ -120,7 +121,8 @@ class LiveDocker:
     def run(self, *options: str, image: Image | None = None) -> None:
         """A person starts the agent."""
         where = ("-v", f"{self.volume}:/data", "-p", f"127.0.0.1::{INSIDE}")
-        docker("run", "-d", "--name", self.name, *where, *options, (image or self.old).digest)
+        named = docker("image", "inspect", "-f", "{{index .RepoTags 0}}", (image or self.old).digest)
+        docker("run", "-d", "--name", self.name, *where, *options, named)
 
     def up(self, *options: str) -> None:
         """Version "1" serves under MOSS when this returns."""

@@ -58,7 +58,7 @@ def test_what_only_the_old_image_said_is_left_to_the_new_one() -> None:
     assert not {"Cmd", "Entrypoint", "WorkingDir", "User", "StopSignal", "Healthcheck", "Volumes"} & set(config)
     assert "ExposedPorts" not in config
     assert config["Image"] == NEW["Id"]
-    assert set(config["Labels"]) == {USERS, LENT}
+    assert set(config["Labels"]) == {USERS, LENT, "moss.dev/repository"}
 
 
 def test_what_a_person_set_is_put_on_the_new_image() -> None:
@@ -198,6 +198,26 @@ def test_ports_that_a_proxy_has_are_not_published() -> None:
 def test_what_is_published_is_exposed_also_where_only_the_old_image_exposed_it() -> None:
     told = container(host={"PortBindings": {"80/tcp": [{"HostPort": "8080"}]}})
     assert remade(told)["ExposedPorts"] == {"80/tcp": {}}
+
+
+@pytest.mark.parametrize(
+    ("name", "repository"),
+    [
+        ("them:1", "them"),
+        ("them", "them"),
+        ("host:5000/team/them:1.2", "host:5000/team/them"),
+        ("host:5000/them", "host:5000/them"),
+        ("them@sha256:abc", "them"),
+        ("sha256:" + "1" * 64, None),
+        ("1" * 12, None),
+    ],
+)
+def test_the_name_under_which_a_person_knows_the_image_goes_along(name: str, repository: str | None) -> None:
+    told = {**container(Image=name), "Image": OLD["Id"]}
+    config = remade(told)
+    assert config["Labels"].get("moss.dev/repository") == repository
+    again = {**container(NEW, Image=NEW["Id"], Labels=config["Labels"]), "Image": NEW["Id"]}
+    assert user_settings(again, NEW).repository == repository
 
 
 def test_links_are_asked_as_they_are_told() -> None:

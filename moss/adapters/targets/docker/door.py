@@ -67,11 +67,13 @@ class Door:
         self._wait()
 
     def stop(self) -> None:
-        """It is gone, and MOSS's own network, unless the agent is still on it. Absent is silent."""
+        """It is gone, and MOSS's own network, unless a container is on it, also one that is stopped: it could not be
+        started again. Absent is silent."""
         self._container.remove()
         try:
             with self._engine.saying(f"the network {self.own_network} cannot be removed"):
-                self._engine.api.remove_network(self.own_network)
+                if not self._engine.api.containers(all=True, filters={"network": self.own_network}):
+                    self._engine.api.remove_network(self.own_network)
         except (Gone, TargetDown):
             return
 

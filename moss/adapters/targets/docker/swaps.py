@@ -38,7 +38,6 @@ class LastKnownGood(Frozen):
 
     key: Key
     name: str
-    repository: str | None
     user: UserSettings
     restart: Restart
     state: StatePlace

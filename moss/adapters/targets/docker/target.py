@@ -27,7 +27,6 @@ from moss.adapters.targets.docker.versions import (
     forgotten,
     kept_name,
     lent_variables,
-    repository_of,
 )
 from moss.adapters.targets.state import tree
 from moss.adapters.targets.version import Version
@@ -235,8 +234,8 @@ class DockerTarget:
             self._drop_what_compose_counts(good, told)
         if not soaks:
             self._around.ask(lambda hold: hold.settle(key), self._networks)
-            if good is not None and told is not None and good.repository:
-                self._containers.tag(Digest(told["Image"]), good.repository, LIVE_TAG)
+            if good is not None and told is not None and good.user.repository:
+                self._containers.tag(Digest(told["Image"]), good.user.repository, LIVE_TAG)
         self._state(key).settle(key)
 
     def state_copy(self, into: Path) -> None:
@@ -316,7 +315,6 @@ class DockerTarget:
         return LastKnownGood(
             key=key,
             name=self._live.container,
-            repository=repository_of(told),
             user=user_settings(told, image or {}),
             restart=policy,
             state=place,

@@ -17,8 +17,8 @@ from moss.dockerd.substrate import LENT, container_config, variables
 from moss.domain.ids import Digest, Key
 from moss.errors import BoxRefused, NotExpected
 
-SWAP, VERSION, REPOSITORY = "moss.dev/swap", "moss.dev/version", "moss.dev/repository"
-"""labels: the swap that made it, the image that it was made of, the image's name without a tag"""
+SWAP, VERSION = "moss.dev/swap", "moss.dev/version"
+"""labels: the swap that made it, the image that it was made of"""
 LIVE = "live"
 Config = dict[str, Any]
 """The engine's own form."""
@@ -58,8 +58,6 @@ class Versions:
             raise BoxRefused(f"the image of {side.version.name} is gone")
         good = self.good
         labels = {HOME: self.home_tag, ROLE: LIVE, SWAP: good.key, VERSION: side.version.digest}
-        if good.repository:
-            labels[REPOSITORY] = good.repository
         making = container_config(good.user, image, api=self.containers.api_version, env=side.env, labels=labels)
         made = self.containers.look(self.containers.create(making, side.kept))
         if made is None:
@@ -81,18 +79,6 @@ def lent_variables(told: Config) -> dict[str, str]:
     """The variables of a container that MOSS set."""
     names = json.loads((told["Config"].get("Labels") or {}).get(LENT, "[]"))
     return {name: value for name, value in variables(told["Config"].get("Env")).items() if name in names and value}
-
-
-def repository_of(told: Config) -> str | None:
-    """The name without its tag under which a person knows the image; None where they only gave an id."""
-    labels = told["Config"].get("Labels") or {}
-    if REPOSITORY in labels:
-        return str(labels[REPOSITORY])
-    name = str(told["Config"]["Image"]).partition("@")[0]
-    if name.startswith("sha256:") or name == told["Image"][7 : 7 + len(name)]:
-        return None
-    head, sign, tag = name.rpartition(":")
-    return head if sign and "/" not in tag else name
 
 
 def kept_name(name: str, key: Key, image: Digest) -> str:
