@@ -183,4 +183,5 @@ def usage(result: says.GatewayUsage) -> list[str]:
         for one in result.lines
     ]
     header = ("RUN", "STAGE", "UPSTREAM", "MODEL", "REQUESTS", "TOKENS IN", "TOKENS OUT", "USD")
-    return table(header, rows, right=(4, 5, 6, 7))
+    told = table(header, rows, right=(4, 5, 6, 7))
+    return [*told, "what passed the gateway; a coding agent's own account, where it asked no model, is in moss show"]

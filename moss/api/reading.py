@@ -112,7 +112,8 @@ def show(wiring: "Wiring", ask: asks.OneRun) -> says.Show:
     from moss.api import views
 
     run, entries = _told(wiring.store, ask.run)
-    return views.show(run, entries, _batch(wiring.store, run), wiring.store.fact(PAUSED) is not None)
+    paused = wiring.store.fact(PAUSED) is not None
+    return views.show(run, entries, _batch(wiring.store, run), paused, _approver(wiring))
 
 
 def review(wiring: "Wiring", ask: asks.OneRun) -> says.Review:
@@ -128,8 +129,15 @@ def review(wiring: "Wiring", ask: asks.OneRun) -> says.Review:
         snapshot_limit=wiring.settings.swap.snapshot_limit_bytes,
         state_bytes=_state_bytes(wiring),
         paused=wiring.store.fact(PAUSED) is not None,
+        approver=_approver(wiring),
     )
     return views.review(run, beside)
+
+
+def _approver(wiring: "Wiring") -> str:
+    """Whose name a yes is given under: the first whose key counts."""
+    names = (one.name for one in wiring.settings.consent.approvers if not one.revoked)
+    return next(names, "NAME")
 
 
 def diff(wiring: "Wiring", ask: asks.OneRun) -> says.Diff:
@@ -192,9 +200,18 @@ def found(store: Store, name: str) -> RunRow:
     """A run by its name. Raises: Absent with the nearest name."""
     row = store.run(RunId(name))
     if row is None:
+        batch = store.batch(BatchId(name))
+        if batch is not None:
+            raise Absent(f"{batch.id} is a batch, not a run", mend=_run_of(store, batch.id))
         known = [one.id for one in store.runs(limit=KNOWN)]
         raise Absent(f"there is no run {plain(name, 60)}{nearest(name, known)}", mend="moss runs lists them")
     return row
+
+
+def _run_of(store: Store, batch: BatchId) -> str:
+    """What to type in place of a batch's name."""
+    row = next((row for row in store.runs(limit=KNOWN) if row.batch == batch), None)
+    return f"its run is {row.id}: moss show {row.id}" if row is not None else f"moss start {batch} starts its run"
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -22,14 +22,17 @@ from moss.domain.run import Iteration, Run
 from moss.domain.standing import Held
 from moss.domain.trial import Trial
 
+NAME = "NAME"
+"""an approver, where it is not known who there is"""
+
 
 def waits(run: Run) -> bool:
     """Whether it waits for a person."""
     return run.outcome is None and run.next is not None and run.next.stage is Stage.CONSENT
 
 
-def show(run: Run, entries: Sequence[Entry], batch: Batch | None, paused: bool) -> Show:
-    """All of one run."""
+def show(run: Run, entries: Sequence[Entry], batch: Batch | None, paused: bool, approver: str = NAME) -> Show:
+    """All of one run. `approver`: who may say yes, for the command that says it."""
     started = run.started
     return Show(
         run=run.id,
@@ -54,7 +57,7 @@ def show(run: Run, entries: Sequence[Entry], batch: Batch | None, paused: bool) 
         verdict=verdict_words(run),
         swaps=swaps(entries),
         cost=money(run.spent, run.budget),
-        next=next_words(run, paused),
+        next=next_words(run, paused, approver),
     )
 
 
@@ -66,15 +69,15 @@ def verdict_words(run: Run) -> str:
     return f"{said.kind}{' partial' if said.partial else ''}: {said.reason}"
 
 
-def next_words(run: Run, paused: bool) -> tuple[str, ...]:
-    """Commands that make sense now."""
+def next_words(run: Run, paused: bool, approver: str = NAME) -> tuple[str, ...]:
+    """Commands that make sense now, as they are to be typed."""
     if waits(run):
-        return (f"moss review {run.id}", f"moss approve {run.id} --as NAME", f"moss reject {run.id} --because TEXT")
+        return (f"moss review {run.id}", f"moss approve {run.id} --as {approver}", f"moss reject {run.id}")
     if run.outcome is None:
         return ("moss resume --all",) if paused else (f"moss watch {run.id}", f"moss stop {run.id}")
     match run.outcome:
         case Outcome.COMMITTED:
-            return ("moss rollback --because TEXT",)
+            return ("moss rollback",)
         case Outcome.STOPPED | Outcome.FAILED | Outcome.OUT_OF_BUDGET if run.swap is None:
             return (f"moss resume {run.id}", f"moss log {run.id}")
         case _:
@@ -105,6 +108,7 @@ class Beside:
     snapshot_limit: int
     state_bytes: int | None
     paused: bool
+    approver: str = NAME
 
 
 def review(run: Run, beside: Beside) -> Review:
@@ -151,7 +155,7 @@ def review(run: Run, beside: Beside) -> Review:
         consents=tuple(one.approver for one in run.consents),
         needed=run.started.approvals,
         matrix=matrix(run, beside.batch),
-        next=next_words(run, beside.paused),
+        next=next_words(run, beside.paused, beside.approver),
     )
 
 

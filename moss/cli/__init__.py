@@ -34,7 +34,7 @@ def main(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
     except Exception as error:
-        return _said(error, "--json" in words)
+        return _said(error, words)
 
 
 def _called(words: list[str]) -> int:
@@ -46,6 +46,8 @@ def _called(words: list[str]) -> int:
 
         print(f"moss {version('moss-evolve')}")
         return DONE
+    if rest[:1] == ["help"] and len(rest) > 1:
+        rest = [*rest[1:], "--help"]
     name, rest = _named(rest)
     command = COMMANDS.get(name)
     if command is None:
@@ -111,8 +113,8 @@ def _no_command(name: str, rest: list[str], overview: Any) -> int:
     return WRONG_USE
 
 
-def _said(error: Exception, as_json: bool) -> int:
-    """The error's sentence and mend on stderr; its exit code."""
+def _said(error: Exception, words: list[str]) -> int:
+    """The error's sentence and mend on stderr, the mend as it is to be typed; its exit code."""
     if os.environ.get("MOSS_DEBUG") == "1":
         import traceback
 
@@ -120,13 +122,23 @@ def _said(error: Exception, as_json: bool) -> int:
     from moss.cli.calling import told
 
     sentence, mend, code = told(error)
-    if as_json:
+    if "--json" in words:
         import json
 
         bare = mend.removeprefix("mend: ") if mend else mend
         print(json.dumps({"error": type(error).__name__, "sentence": sentence, "mend": bare, "exit": code}))
-    _complain(sentence, mend)
+    _complain(sentence, _typed(mend, words))
     return code
+
+
+def _typed(mend: str | None, words: list[str]) -> str | None:
+    from moss.cli.hints import typed, way
+    from moss.errors import UserError
+
+    try:
+        return typed(mend, way(lift(words)[0])) if mend else mend
+    except UserError:
+        return mend
 
 
 def _complain(sentence: str, mend: str | None) -> None:

@@ -22,7 +22,7 @@ def call(name: str, command: Command, given: dict[str, Any], words: list[str]) -
     does = getattr(importlib.import_module(f"moss.cli.{module}"), function)
     app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
     app.command(name, help=does.__doc__ or command.help, epilog="Options of every command: moss --help")(does)
-    with Session.of(given) as session:
+    with Session.of({**given, "command": name}) as session:
         code = typer.main.get_command(app)(
             words, prog_name=f"moss {name}", standalone_mode=False, obj=session, auto_envvar_prefix=None
         )

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from moss.domain.consent import Statement
     from moss.keys import PrivateKey
 
+UNSAID = "asked for at the command line"
 KEYS = Path("~/.config/moss/keys")
 Keys = Annotated[Path, typer.Option("--keys", help="folder of your private keys", envvar="MOSS_KEYS")]
 PassphraseFile = Annotated[Path | None, typer.Option("--passphrase-file", help="where your key's passphrase is")]
@@ -94,7 +95,7 @@ def _key(name: str, folder: Path, passphrase_file: Path | None) -> "PrivateKey":
     return load_key(name, folder, typer.prompt(f"Passphrase of {name}'s key", hide_input=True))
 
 
-def reject(context: typer.Context, run: Run, because: Because) -> None:
+def reject(context: typer.Context, run: Run, because: Because = UNSAID) -> None:
     """Says no to a run that waits for consent."""
     session = at(context)
     result = session.door.ask(REJECT, asked(asks.Because, run=run, because=because))
@@ -104,7 +105,8 @@ def reject(context: typer.Context, run: Run, because: Because) -> None:
 def rollback(
     context: typer.Context,
     run: Annotated[str | None, typer.Argument(metavar="[RUN]", help="without: the one that is live")] = None,
-    because: Because = "asked for at the command line",
+    because: Because = UNSAID,
+    yes: Annotated[bool, typer.Option("--yes", help="as of the others: a rollback never asks")] = False,
 ) -> int:
     """Brings back what was live before; it is probed, too. Without a moss serve the swap is done here."""
     session = at(context)

@@ -4,13 +4,19 @@ Never decides what is said (see `api.lines`). Invariant: what is printed as text
 outside moves a cursor; rich markup is never parsed.
 """
 
+import contextlib
 import json
+import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any
 
+import typer
 from pydantic import BaseModel
+
+from moss.cli import DONE
+from moss.cli.hints import following, typed, way
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,25 +27,34 @@ COLOURS = {
     "red": r"(?<![\w-])(FAIL|missing|broken|failed|rejected|refused|rolled_back|not fixed|unfit|stale)(?![\w-])",
     "cyan": r"(?<=^next: ).*$",
 }
+LITERAL = ("diff", "log", "watch")
+"""commands whose lines are other people's text"""
 
 
 @dataclass
 class Screen:
-    """Where one call prints. `colour`: stdout is a terminal and nobody objects."""
+    """Where one call prints. `colour`: stdout is a terminal and nobody objects. `called`: how `moss` is typed here.
+
+    `name`: the command that was called, which is not told to be next.
+    """
 
     json: bool
     quiet: bool
     colour: bool
+    called: str = "moss"
+    name: str = ""
 
     @classmethod
-    def of(cls, as_json: bool, quiet: bool, env: Mapping[str, str]) -> "Screen":
+    def of(cls, given: Mapping[str, Any], env: Mapping[str, str]) -> "Screen":
+        as_json, quiet = bool(given.get("json")), bool(given.get("quiet"))
         wanted = not env.get("NO_COLOR") and env.get("TERM") != "dumb"
-        return cls(as_json, quiet, wanted and not as_json and sys.stdout.isatty())
+        colour = wanted and not as_json and sys.stdout.isatty()
+        return cls(as_json, quiet, colour, way(given), given.get("command", ""))
 
     def give(self, result: BaseModel, lines: Iterable[str]) -> None:
         """The answer of a command: as JSON the whole value, else its lines."""
         if self.json:
-            print(result.model_dump_json(), flush=True)
+            self._out(result.model_dump_json())
         else:
             self.lines(lines)
 
@@ -48,31 +63,56 @@ class Screen:
         self.give(result, lines)
 
     def lines(self, lines: Iterable[str]) -> None:
+        """The answer, line by line. Raises: typer.Exit when whoever read it has seen enough."""
         for line in lines:
-            self._print(line, sys.stdout)
+            self._line(line)
 
     def note(self, line: str) -> None:
         """Beside the answer: not with `--quiet`, and on stderr with `--json`."""
-        if not self.quiet:
-            self._print(line, sys.stderr if self.json else sys.stdout)
+        if self.quiet:
+            return
+        if self.json:
+            print(line, file=sys.stderr, flush=True)
+            return
+        with contextlib.suppress(typer.Exit):  # nobody listens any more; what is being done goes on
+            self._line(line)
 
     def values(self, **fields: object) -> None:
         """A small JSON answer of a command that is no operation."""
-        print(json.dumps(fields, default=str), flush=True)
+        self._out(json.dumps(fields, default=str))
 
-    def _print(self, line: str, to: TextIO) -> None:
-        if not self.colour or to is not sys.stdout:
-            print(line, file=to, flush=True)
+    def _line(self, line: str) -> None:
+        told = following(line, self.called, self.name)
+        if told is None:
+            return
+        line = told if self.name in LITERAL else typed(told, self.called)
+        if not self.colour:
+            self._out(line)
             return
         from rich.text import Text
 
         text = Text(line)
         for style, pattern in COLOURS.items():
             text.highlight_regex(pattern, style)
-        self.console.print(text, soft_wrap=True, highlight=False)
+        with _pipe():
+            self.console.print(text, soft_wrap=True, highlight=False)
+
+    def _out(self, text: str) -> None:
+        with _pipe():
+            print(text, flush=True)
 
     @property
     def console(self) -> "Console":
         from rich.console import Console
 
         return Console(markup=False, highlight=False)
+
+
+@contextlib.contextmanager
+def _pipe() -> Iterator[None]:
+    """Whoever read our output and has seen enough (`| head`) ends the command quietly. Raises: typer.Exit."""
+    try:
+        yield
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(DONE) from None

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from moss.api.plain import plain
 from moss.cli.screen import Screen
 from moss.errors import UserError
 
@@ -44,7 +45,7 @@ class Session:
             if word is not None and ("\0" in word or len(word) > 4000):
                 raise UserError("a path that no file can have")
         return cls(
-            screen=Screen.of(bool(given.get("json")), bool(given.get("quiet")), env),
+            screen=Screen.of(given, env),
             env=env,
             home=Path(home).expanduser() if home else None,
             config=Path(given["config"]).expanduser() if given.get("config") else None,
@@ -65,11 +66,24 @@ class Session:
         """Raises: UserError with the place of the mistake."""
         from moss.settings import load
 
+        self._require_file()
         env = {name: value for name, value in self.env.items() if name not in ("MOSS_HOME", "MOSS_SERVER")}
         overrides: dict[str, object] = {}
         if self.home is not None and self.file.absolute().parent != self.home.absolute():
             overrides["home"] = str(self.home.absolute())
         return load(self.file, env, overrides)
+
+    def _require_file(self) -> None:
+        """Raises: UserError that names every place where a moss.toml was looked for."""
+        looked = [self.file.absolute()]
+        if self.config is None and self.home is not None:
+            looked.insert(0, (self.home / FILE).absolute())
+        if any(path.exists() or path.is_symlink() for path in looked):
+            return
+        where = " and no ".join(dict.fromkeys(plain(path, 300) for path in looked))
+        mend = "moss init writes one, in the folder of your agent"
+        named = "name the folder or the file that there is; " if self.config or self.home else ""
+        raise UserError(f"there is no {where}", mend=named + mend)
 
     @cached_property
     def wiring(self) -> "Wiring":

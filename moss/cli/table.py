@@ -79,6 +79,7 @@ def overview(noun: str = "") -> str:
         lines += ["", f"{group}:"]
         lines += [f"  {name:<{width}}{one.help}" for name, one in wanted.items() if one.group == group]
     lines += ["", "Options of every command:"]
+    width = max(width, *(len(name) + 2 for name, _ in GLOBALS))
     lines += [f"  {name:<{width}}{words}" for name, words in GLOBALS]
     lines += ["", "Exit codes: 0 done, 1 refused or failed, 2 wrong use, 3 waits for a person, 130 interrupted."]
     return "\n".join(lines)

@@ -122,7 +122,16 @@ def test_no_moss_toml_names_the_mend(moss: Moss, place: Path) -> None:
     (place / "moss.toml").unlink()
     said = moss("status")
     assert said.code == 2
-    assert said.err == "moss: moss.toml: there is no such file\n      mend: moss init writes one\n"
+    mend = "mend: moss init writes one, in the folder of your agent"
+    assert said.err == f"moss: there is no {place}/moss.toml\n      {mend}\n"
+
+
+def test_a_home_without_a_moss_toml_is_named(moss: Moss, place: Path) -> None:
+    (place / "moss.toml").unlink()
+    said = moss("--home", "/nonexist", "status")
+    assert said.code == 2
+    assert f"there is no /nonexist/moss.toml and no {place}/moss.toml" in said.err
+    assert "there is no /nonexist.toml\n" in moss("--config", "/nonexist.toml", "status").err
 
 
 @pytest.mark.parametrize("make", [Path.mkdir, lambda path: os.mkfifo(path)], ids=["folder", "fifo"])

@@ -92,7 +92,7 @@ def test_show_has_the_stages_the_matrix_and_the_verdict(moss: Moss, committed: R
     assert "CONVERGED: 3 of 3 fixed, 0 of 3 guards broken" in out
     assert "released after" in out
     assert "scripted     coder puppeteer" in out
-    assert out.endswith("next: moss rollback --because TEXT\n")
+    assert out.endswith("next: moss rollback\n")
 
 
 def test_review_tells_what_the_tour_tells_and_exits_3_while_it_waits(moss: Moss, waiting: RunId) -> None:
@@ -105,9 +105,59 @@ def test_review_tells_what_the_tour_tells_and_exits_3_while_it_waits(moss: Moss,
         "12 own checks passed",
         "Base       puppet:first@sha256:",
         "Scripted   coder puppeteer, model main made this result",
-        "moss approve ev-01 --as NAME",
+        "next: moss approve ev-01 --as alice · moss reject ev-01",
     ):
         assert words in said.out
+
+
+def test_what_comes_next_can_be_typed_as_it_stands(moss: Moss, place: Path, waiting: RunId) -> None:
+    """With the options of this call, with real names, and never the command that was just called."""
+    import shlex
+
+    lines = moss("--home", str(place), "show", waiting).out.splitlines()
+    *_, following = lines
+    assert following == " · ".join(
+        f"{start}moss --home {place} {words}"
+        for start, words in (("next: ", "review ev-01"), ("", "approve ev-01 --as alice"), ("", "reject ev-01"))
+    )
+    for command in following.removeprefix("next: ").split(" · "):
+        assert moss(*shlex.split(command)[1:], "--help").code == 0
+    mend = moss("--home", str(place), "show", "ev-99").err.splitlines()[1]
+    assert mend == f"      mend: moss --home {place} runs lists them"
+
+
+def test_a_batch_where_a_run_is_wanted_is_told_its_run(moss: Moss, waiting: RunId) -> None:
+    for command in ("show", "review", "log", "watch", "stop", "diff"):
+        said = moss(command, "b-01")
+        assert (said.code, said.err) == (
+            2,
+            f"moss: b-01 is a batch, not a run\n      mend: its run is {waiting}: moss show {waiting}\n",
+        )
+
+
+def test_help_of_a_command_is_its_own(moss: Moss) -> None:
+    assert moss("help", "start").out == moss("start", "--help").out
+    assert moss("help", "keys", "new").out == moss("keys", "new", "--help").out
+    assert (moss("help", "keys").code, moss("help", "bogus").code) == (0, 2)
+    names = [line for line in moss("help", "keys").out.splitlines() if line.startswith("  --")]
+    assert all("  " in line.strip() for line in names), "each option stands apart from its words"
+
+
+@pytest.mark.parametrize("command", ["log", "show", "matrix"])
+def test_whoever_has_read_enough_ends_a_command_quietly(place: Path, committed: RunId, command: str) -> None:
+    """As `moss log RUN | head -1` does, whose reader is gone before the last line."""
+    import os
+
+    ours, theirs = os.pipe()
+    os.close(ours)
+    argv = [sys.executable, "-m", "moss.cli", command, committed]
+    ended = subprocess.run(argv, stdout=theirs, stderr=subprocess.PIPE, check=False)
+    os.close(theirs)
+    assert (ended.returncode, ended.stderr) == (0, b"")
+
+
+def test_rollback_takes_yes_as_the_others_do(moss: Moss) -> None:
+    assert "--yes" in moss("rollback", "--help").out
 
 
 def test_diff_is_the_candidates_change(moss: Moss, waiting: RunId) -> None:
