@@ -32,8 +32,7 @@ demo-down: $(READY) ## ends what the demos left running, and removes their folde
 	@$(BIN)/python -m examples.clerk.demo_docker --down
 
 quick: $(DEV_READY) ## lint, types, layers and the fast tests: under 90 s
-	@scripts/lint $(BIN)
-	@$(BIN)/pytest -q -m "not slow and not e2e" -n auto
+	@scripts/quick $(BIN)
 
 test: $(DEV_READY) ## all tests; what is skipped says what is missing (MOSS_REQUIRE=docker,... makes that a failure)
 	@$(BIN)/pytest -q -n auto --dist loadgroup

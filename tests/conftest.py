@@ -1,16 +1,21 @@
-"""Owns what a machine may lack: tests marked `needs(thing)` are skipped where it is not there, with the way to get it.
+"""Owns what a machine may lack, and what a fast test may cost.
 
-Where MOSS_REQUIRE names the thing (`MOSS_REQUIRE=docker`), the skip is a failure.
+Tests marked `needs(thing)` are skipped where the thing is not there, with the way to get it; where MOSS_REQUIRE names
+it (`MOSS_REQUIRE=docker`), the skip is a failure. With `--bound-cpu` (`make quick`) a test that is not marked as slow
+and took too much processor time fails: that tells of the test, hardly of what else the machine does.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from functools import cache
 from pathlib import Path
 
 import pytest
 
 from tests.own_engine import dockerd
+
+CPU_SECONDS = 2.0
+"""of a test and the processes that it waited for"""
 
 
 def docker() -> str | None:
@@ -54,3 +59,24 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             if because := missing(thing):
                 words = f"needs {thing}: {because}"
                 pytest.fail(words, pytrace=False) if thing in required else pytest.skip(words)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--bound-cpu", action="store_true", help="fail fast tests that take too much processor time")
+
+
+def cpu_seconds() -> float:
+    now = os.times()
+    return now.user + now.system + now.children_user + now.children_system
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    began = cpu_seconds()
+    result = yield
+    marked = any(item.get_closest_marker(name) for name in ("slow", "e2e"))
+    if item.config.getoption("--bound-cpu") and not marked and (took := cpu_seconds() - began) > CPU_SECONDS:
+        pytest.fail(
+            f"took {took:.1f} s of CPU, over {CPU_SECONDS:g}: make it cheaper, or mark it as slow", pytrace=False
+        )
+    return result

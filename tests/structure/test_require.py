@@ -45,3 +45,43 @@ def test_a_skip_names_what_is_missing_and_is_a_failure_where_it_is_required(
     assert said.returncode == code, said.stdout + said.stderr
     assert "needs docker: no engine answers (get it: install Docker)" in said.stdout
     assert said.stdout.splitlines()[-1].startswith(last)
+
+
+BOUNDED = """
+import tests.conftest as real
+from tests.conftest import pytest_addoption, pytest_runtest_call
+real.CPU_SECONDS = 0.1
+"""
+BUSY = """
+import time
+import pytest
+
+def busy():
+    began = time.process_time()
+    while time.process_time() < began + 0.15:
+        pass
+
+def test_busy():
+    busy()
+
+@pytest.mark.slow
+def test_busy_and_marked():
+    busy()
+
+def test_waits():
+    time.sleep(0.15)
+"""
+
+
+@pytest.mark.parametrize(("option", "last"), [([], "3 passed"), (["--bound-cpu"], "1 failed, 2 passed")])
+def test_a_fast_test_is_bound_in_processor_time_not_in_what_it_waits(
+    tmp_path: Path, option: list[str], last: str
+) -> None:
+    (tmp_path / "conftest.py").write_text(BOUNDED)
+    (tmp_path / "test_busy.py").write_text(BUSY)
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = slow: slow\n")
+    words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *option, str(tmp_path)]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    said = subprocess.run(words, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60, check=False)
+    assert said.stdout.splitlines()[-1].startswith(last), said.stdout + said.stderr
+    assert ("over 0.1: make it cheaper, or mark it as slow" in said.stdout) == bool(option)
