@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from moss.api.around import gateway_runs, live_line, proxy_runs, uncommitted
 from moss.api.plain import count, plain, size
 from moss.domain.frozen import Frozen
+from moss.engine.own_sessions import DOCTOR_SESSION
 from moss.errors import MossError, UserError
 from moss.ports import Place, Readiness
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from moss.wiring import Wiring
 
 SECONDS = 45.0
-SESSION = "moss-doctor"
 ROLES = ("locate", "plan", "plan_review", "implement", "code_review")
 
 
@@ -149,7 +149,7 @@ def health(wiring: "Wiring") -> Look:
 
 def turn(wiring: "Wiring") -> Look:
     canary = wiring.settings.canary
-    answer = wiring.turns.send(_front(wiring), SESSION, canary.message, canary.seconds)
+    answer = wiring.turns.send(_front(wiring), DOCTOR_SESSION, canary.message, canary.seconds)
     if answer.error is not None:
         return Look(name="turn", level=Level.FAIL, detail=f"no answer to the canary: {answer.error}", mend="see [turn]")
     if answer.status not in (200, None) or canary.contains not in answer.text:

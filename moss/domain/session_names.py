@@ -27,7 +27,8 @@ def session_like(shape: str, seed: bytes, bits: int = 0) -> str:
 
     `bits`: how much of chance it must hold, so that it meets no real session; a name with less is made longer.
     """
-    like = shape if _PLAIN.fullmatch(shape) and ".." not in shape else UUID_LIKE
+    known = _PLAIN.fullmatch(shape) and ".." not in shape and "redacted" not in shape.casefold()
+    like = shape if known else UUID_LIKE
     draw = _Draw(seed)
     if _UUID.fullmatch(like):
         letters = _hex(like)

@@ -36,7 +36,7 @@ class Building:
         await offload(parts.require_space, "a build")
         folder = step_folder(parts.settings.home, run.id, do.key)
         tree, log = folder / "tree", folder / "build.log"
-        await offload(parts.source.export, commit, tree)
+        await to_its_end(parts.source.export, commit, tree)
         name = f"{run.started.substrate}:{commit[:7]}"
         try:
             image = await offload(parts.builder.build, tree, commit, name, do.key, log)

@@ -11,6 +11,8 @@ from moss.domain.run import Run
 from moss.domain.session_names import session_like
 from moss.engine.parts import Parts
 
+DOCTOR_SESSION = "moss-doctor"
+"""in which `moss doctor` asks the live agent; no candidate is on trial then"""
 CANARY_BITS = 40
 """Chance in a canary's name: it must never be a conversation of a user."""
 
@@ -33,4 +35,4 @@ def canary_session(parts: Parts, run: Run, key: Key, *, on_live_state: bool) -> 
 
 def own_sessions(parts: Parts) -> frozenset[str]:
     """The conversations that MOSS held with the live agent, as evidence names them."""
-    return frozenset(name.removeprefix(OWN_SESSION) for name in parts.store.facts(OWN_SESSION))
+    return frozenset(name.removeprefix(OWN_SESSION) for name in parts.store.facts(OWN_SESSION)) | {DOCTOR_SESSION}

@@ -157,15 +157,15 @@ class Minds:
         source, base = self._parts.source, run.started.base.commit
         scratch = tree.with_name("base")
         try:
-            await offload(source.export, start, scratch)
-            await offload(self._unhide, scratch, tree)
+            await to_its_end(source.export, start, scratch)
+            await to_its_end(self._unhide, scratch, tree)
             patch: Patch = await offload(source.diff, start, tree)
         except Refused as error:
             return ImplementResult(commit=None, summary=answer.summary, breaches=(str(error),))
         if not patch.files:
             return ImplementResult(commit=None, summary=answer.summary, breaches=("nothing was changed",))
         if start != base:
-            await offload(source.export, base, scratch)
+            await to_its_end(source.export, base, scratch)
         literals = await offload(_answers, batch, scratch)
         breaches = await offload(self._breaches, patch, literals)
         if breaches:

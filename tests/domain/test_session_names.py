@@ -19,6 +19,7 @@ from moss.domain.session_names import UUID_LIKE, session_like
         ("4e1b9f0c-11d2-4c3f-9a77-0123456789ab", r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-9[0-9a-f]{3}-[0-9a-f]{12}"),
         ("alice", r"[a-z]{5}"),
         ("", r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"),
+        ("x7k2@redacted.invalid", r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"),
         ("two words", r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"),
     ],
 )

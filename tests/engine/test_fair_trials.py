@@ -231,7 +231,7 @@ async def test_a_canary_is_called_like_a_user_and_is_no_evidence(bench: Workbenc
     assert (await ended(other, run)).outcome is Outcome.COMMITTED
     assert len(asked) == 2
     assert all(re.fullmatch(r"s-case-[0-9]{12,13}", name) for name in asked)
-    assert own_sessions(bench.parts) == {asked[1]}
+    assert own_sessions(bench.parts) == {asked[1], "moss-doctor"}
 
 
 async def test_trial_and_preflight_are_told_the_same(bench: Workbench) -> None:
