@@ -3,6 +3,7 @@
 Touches nothing live. Invariant: nothing of it is left, however it ends.
 """
 
+import secrets
 from dataclasses import replace
 
 from moss.domain.budget import Spend
@@ -64,12 +65,14 @@ class Preflight:
         assert run.statement is not None
         image = await image_of(parts, run.statement.candidate)
         await self._clean(run, do)
-        state = step_folder(parts.settings.home, run.id, do.key) / "state"
+        # a name of its own: a copy that a cancelled attempt began ends elsewhere
+        state = step_folder(parts.settings.home, run.id, do.key) / f"state-{secrets.token_hex(4)}"
         state.parent.mkdir(parents=True, exist_ok=True)
-        await offload(parts.target.state_copy, state)
+        await to_its_end(parts.target.state_copy, state)
         token = await offload(parts.gateway.open, self._grant(run, do))
         url = await offload(parts.gateway.url, BoxRole.PREFLIGHT)
-        spec = substrate_box(parts.settings, BoxRole.PREFLIGHT, image, do.key, run.id, state, url, token)
+        own = await offload(parts.target.own_start)
+        spec = substrate_box(parts.settings, BoxRole.PREFLIGHT, image, do.key, run.id, state, url, token, own)
         watched = replace(spec.limits, seconds=spec.limits.seconds + parts.settings.swap.preflight_watch_seconds)
         box = await offload(parts.boxes.launch, replace(spec, limits=watched))
         place = Place(*(await offload(parts.boxes.address, box)), box)
