@@ -76,7 +76,7 @@ def test_root_is_allowed_where_the_settings_ask_for_it() -> None:
 
 def test_every_line_belongs_to_a_capability() -> None:
     assert {line.name for line in isolation().lines} == {name for names in PROVES.values() for name in names}
-    assert set(PROVES) | {"runtimes"} == set(BoxCapabilities.__dataclass_fields__)
+    assert set(PROVES) | {"runtimes", "own_starts"} == set(BoxCapabilities.__dataclass_fields__)
 
 
 def test_the_look_around_sees_what_is_open() -> None:
