@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import typer
@@ -27,6 +28,16 @@ if TYPE_CHECKING:
 
     from moss.cli.shift import Shift
     from moss.logs import Told
+
+LOOPS = {
+    "_ticks": "runs",
+    "_scan": "evidence",
+    "_deliver": "notices",
+    "_sweep": "what ended runs left",
+    "_retain": "retention",
+    "_keep_alive": "gateway and live agent",
+}
+"""the loops of a serve, for a person who reads that one of them had trouble"""
 
 
 def serve(context: typer.Context) -> int:
@@ -96,16 +107,20 @@ def _listening(host: str, port: int) -> socket.socket:
 
 
 def _printed(session: Session) -> "Told":
-    from datetime import UTC, datetime
-
     def printed(event: "EventDict") -> None:
         """One sentence a step; a warning with what it is about."""
         said = event.get("says") or event.get("sentence")
         if said and event.get("event") != "tick":
-            words = " ".join(plain(event[name], 60) for name in ("run", "stage", "loop") if event.get(name))
-            session.screen.note(f"{clock(datetime.now(UTC))} {words}: {plain(said, 300)}")
+            session.screen.note(told_of(event, str(said), datetime.now(UTC)))
 
     return printed
+
+
+def told_of(event: "EventDict", said: str, at: datetime) -> str:
+    """The line of a log event: when, what it is about in a person's words, the sentence."""
+    about = [str(event[name]).replace("_", " ") for name in ("run", "stage") if event.get(name)]
+    about += [LOOPS.get(str(event[name]), "moss serve") for name in ("loop",) if event.get(name)]
+    return " ".join([clock(at), plain(" ".join(about), 60) + ":" if about else "", plain(said, 300)]).replace("  ", " ")
 
 
 def down(context: typer.Context, yes: bool = typer.Option(False, "--yes", help="do not ask")) -> None:
