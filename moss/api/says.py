@@ -230,7 +230,11 @@ class Prediction(Say):
 
 
 class Review(Say):
-    """What a person reads before saying yes. `current`: the base is still what runs (None: it cannot be asked)."""
+    """What a person reads before saying yes. `current`: the base is still what runs (None: it cannot be asked).
+
+    `invalid`: why trials of the candidate gave no result; `invalid_live`: how many of the live version's did not.
+    `words_only`: cases that nobody told what a good answer does.
+    """
 
     run: RunId
     substrate: str
@@ -256,6 +260,8 @@ class Review(Say):
     predictions: tuple[Prediction, ...]
     risks: tuple[str, ...]
     invalid: tuple[str, ...]
+    invalid_live: int
+    words_only: int
     redacted: int
     cost: Money
     seconds: float

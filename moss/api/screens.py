@@ -137,8 +137,11 @@ def review_rows(result: says.Review) -> list[tuple[str, str]]:
     """(name, words) of each line of the review; a name is empty where the line goes on."""
     rows = [("Batch", _batch(result)), *_changes(result), *_proof(result), *_predictions(result)]
     rows += [("Risk", plain(risk, 300)) for risk in result.risks]
-    if result.invalid:
-        rows.append(("Invalid", _invalid(result.invalid)))
+    if result.invalid or result.invalid_live:
+        rows.append(("Invalid", _invalid(result)))
+    if result.words_only:
+        told = f"{count(result.words_only, 'case')} told by words alone (moss flag --expect tells more)"
+        rows.append(("Words", told))
     if result.redacted:
         rows.append(("Redacted", f"{count(result.redacted, 'case')} may replay differently"))
     rows.append(("Cost", f"{cost(result.cost)}, {span(timedelta(seconds=result.seconds))}"))
@@ -197,10 +200,11 @@ def _predictions(result: says.Review) -> list[tuple[str, str]]:
     ]
 
 
-def _invalid(reasons: Sequence[str]) -> str:
-    kinds = {reason: reasons.count(reason) for reason in reasons}
+def _invalid(result: says.Review) -> str:
+    kinds = {reason: result.invalid.count(reason) for reason in result.invalid}
     told = [f"{count(number, 'trial')} ({plain(reason, 100)})" for reason, number in kinds.items()]
-    return ", ".join(told) + ", rerun"
+    here = ", ".join(told) + ", rerun" if told else "none of the candidate"
+    return f"{here}; {result.invalid_live} of the live version" if result.invalid_live else here
 
 
 def diff(result: says.Diff) -> list[str]:

@@ -143,6 +143,8 @@ def review(run: Run, beside: Beside) -> Review:
         predictions=_predictions(run, chosen),
         risks=tuple(plain(risk, 300) for risk in plan.risks) if plan else (),
         invalid=tuple(plain(trial.invalid_because, 120) for trial in trials if not trial.valid),
+        invalid_live=sum(not trial.valid for trial in run.trials if trial.version == run.started.base.image),
+        words_only=sum(case.words_only for case in beside.batch.cases) if beside.batch else 0,
         redacted=sum(case.redacted for case in beside.batch.cases) if beside.batch else 0,
         cost=money(run.spent, run.budget),
         seconds=(run.updated - run.began).total_seconds(),

@@ -1,5 +1,6 @@
 """What people see of runs: played by the pure machine, told as screens, log lines and swaps."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -17,6 +18,7 @@ from moss.domain.matrix import matrix
 from moss.domain.results import CodeReview, Located, Suspect
 from moss.domain.run import Run
 from moss.domain.swap import Phase, PhaseResult
+from moss.testing.workbench import batch_of
 from tests.domain.play import CASES, GUARDS, T0, Play, started
 
 NOTHING = Beside(batch=None, diff=b"", live=None, snapshot_limit=100, state_bytes=None, paused=False)
@@ -84,6 +86,28 @@ def test_a_review_warns_where_the_base_is_gone_or_the_state_too_large() -> None:
     words = "\n".join(screens.review(said))
     assert "is NOT what runs now: it will end stale" in words
     assert "larger than the snapshot limit" in words
+
+
+def test_a_review_counts_invalid_trials_of_both_versions_and_cases_of_words_alone() -> None:
+    _, run = good()
+    base, candidate = run.started.base.image, run.statement.candidate  # type: ignore[union-attr]
+    lost = [
+        run.trials[0].model_copy(
+            update={"key": f"x{at}", "version": on, "valid": False, "invalid_because": "ModelDown: 529"}
+        )
+        for at, on in enumerate((candidate, base, base))
+    ]
+    told = run.model_copy(update={"trials": (*run.trials, *lost)})
+    batch = batch_of(2, 0)
+    words = batch.model_copy(
+        update={"cases": tuple(one.model_copy(update={"words_only": True}) for one in batch.cases)}
+    )
+    lines = screens.review(review(told, replace(NOTHING, batch=words)))
+    assert "Invalid    1 trial (ModelDown: 529), rerun; 2 of the live version" in lines
+    assert "Words      2 cases told by words alone (moss flag --expect tells more)" in lines
+    quiet = "\n".join(screens.review(review(run, NOTHING)))
+    assert "Invalid" not in quiet
+    assert "Words" not in quiet
 
 
 def test_a_partial_offer_says_so() -> None:
