@@ -64,7 +64,7 @@ class HermesEvidence(Frozen):
     """The database of a Hermes Agent 0.17 to 0.19 (docs/hermes.md). `database` is below the live state folder."""
 
     kind: Literal["hermes"] = "hermes"
-    database: str = "state.db"
+    database: str = Field("state.db", description="its file, relative to the live state folder")
     settled_seconds: float = Field(
         600.0, gt=0, description="a turn without its last word counts as ended when nothing was written for so long"
     )

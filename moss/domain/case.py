@@ -170,7 +170,7 @@ class FromModel(Frozen):
     """
 
     kind: Literal["from_model"] = "from_model"
-    share: float = Field(0.5, gt=0, le=1)
+    share: float = Field(0.5, gt=0, le=1, description="of the words of the model's last answer")
 
 
 class Rubric(Frozen):
