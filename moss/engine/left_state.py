@@ -47,6 +47,7 @@ def copy_left(state: Path, into: Path, most_bytes: int, files: int = FILES) -> N
     """
     try:
         into.mkdir(parents=True)
+        into.chmod(0o755)
         root = _open(str(state), os.O_DIRECTORY, None, ".")
         try:
             _copy_folder(root, into, _Room(most_bytes, files, files), "", DEPTH)
@@ -70,6 +71,7 @@ def _copy_folder(folder: int, into: Path, room: _Room, where: str, depth: int) -
             below = _open(name, os.O_DIRECTORY, folder, path)
             try:
                 (into / name).mkdir()
+                (into / name).chmod(0o755)  # a grader may be another user
                 _copy_folder(below, into / name, room, path, depth - 1)
             finally:
                 os.close(below)
@@ -81,6 +83,7 @@ def _copy_folder(folder: int, into: Path, room: _Room, where: str, depth: int) -
 def _copy_file(source: int, into: Path, size: int, where: str) -> None:
     """At most `size` bytes: one that still grows ends where it was measured."""
     with open(source, "rb") as file, open(into, "xb") as out:
+        os.fchmod(out.fileno(), 0o644)
         while size > 0:
             try:
                 piece = file.read(min(PIECE, size))

@@ -22,8 +22,10 @@ def test_plain_files_and_folders_are_copied(tmp_path: Path) -> None:
     (state / "sessions").mkdir()
     (state / "sessions" / "a.jsonl").write_text("one\n")
     (state / "empty").touch()
+    (state / "sessions" / "a.jsonl").chmod(0o600)
     copy_left(state, copy, MOST)
     assert (copy / "sessions" / "a.jsonl").read_text() == "one\n"
+    assert (copy / "sessions" / "a.jsonl").stat().st_mode & 0o777 == 0o644, "a grader may be another user"
     assert sorted(path.name for path in copy.iterdir()) == ["empty", "sessions"]
 
 
