@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from moss.api.around import gateway_runs, live_line, proxy_runs, uncommitted
 from moss.api.plain import count, plain, size
+from moss.domain.events import MIND_STAGES
 from moss.domain.frozen import Frozen
 from moss.engine.own_sessions import DOCTOR_SESSION
 from moss.errors import MossError, UserError
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from moss.wiring import Wiring
 
 SECONDS = 45.0
-ROLES = ("locate", "plan", "plan_review", "implement", "code_review")
 
 
 class Level(StrEnum):
@@ -226,13 +226,26 @@ def space(wiring: "Wiring") -> Look:
 
 def coder(wiring: "Wiring") -> Look:
     programs = {}
-    for stage in ROLES:
+    for stage in MIND_STAGES:
         role = wiring.settings.role(stage)
         agent = wiring.coder(role)
         if role.script is not None and not wiring.settings.path(role.script).is_file():
             raise UserError("there is no such script", where=str(role.script), mend="[roles] script in moss.toml")
         programs[agent.name] = " (a scripted stand-in)" if agent.scripted else ""
     return Look(name="coder", level=Level.OK, detail=", ".join(name + more for name, more in programs.items()))
+
+
+def variables(wiring: "Wiring") -> Look:
+    """What a trial does not get of the live agent's environment: it may be why it behaves otherwise."""
+    own, name = wiring.target.own_start(), "variables"
+    if own is None:
+        return Look(name=name, level=Level.OK, detail="boxes get those of live.env and live.preflight_env")
+    if own.left_out:
+        shown = ", ".join(plain(one, 60) for one in own.left_out[:8]) + (", ..." if len(own.left_out) > 8 else "")
+        said = f"boxes do not get what looks secret in the live container: {shown}"
+        mend = "give trials values of their own: live.preflight_env"
+        return Look(name=name, level=Level.WARN, detail=said, mend=mend)
+    return Look(name=name, level=Level.OK, detail=f"boxes get the live container's own, {len(own.env)} of them")
 
 
 CHECKS: tuple[tuple[str, Check], ...] = (
@@ -248,4 +261,5 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("approvers", approvers),
     ("free space", space),
     ("coder", coder),
+    ("variables", variables),
 )

@@ -10,7 +10,7 @@ from moss.api import checkup
 from moss.api.checkup import CHECKS, Level, Look, bounded, lines, looks
 from moss.config import ConsentSettings, GatewaySettings, RoleSettings, Secret, Settings, Upstream
 from moss.errors import UserError
-from moss.ports import Probe, Readiness
+from moss.ports import OwnStart, Probe, Readiness
 from moss.testing.workbench import Workbench
 from moss.wiring import Wiring
 from tests.api.conftest import wired
@@ -121,6 +121,18 @@ def test_little_room_is_a_fail_before_it_is_needed(bench: Workbench) -> None:
 
 def test_a_coder_that_is_scripted_is_called_so(bench: Workbench) -> None:
     assert checkup.coder(settled(bench)).detail == "puppeteer (a scripted stand-in)"
+
+
+def test_what_boxes_do_not_get_of_a_containers_environment_is_named(bench: Workbench) -> None:
+    wiring = settled(bench)
+    assert checkup.variables(wiring).level is Level.OK
+    for left_out, level in (((), Level.OK), (("API_KEY", "DB"), Level.WARN)):
+        own = OwnStart("/data", 8080, env={"MODE": "loud"}, left_out=left_out)
+        wiring.__dict__["process_target"] = type("Container", (), {"own_start": lambda self, own=own: own})()
+        look = checkup.variables(wiring)
+        assert look.level is level
+    assert look.detail == "boxes do not get what looks secret in the live container: API_KEY, DB"
+    assert look.mend == "give trials values of their own: live.preflight_env"
 
 
 def test_a_script_that_is_not_there_is_a_fail(bench: Workbench) -> None:
