@@ -6,6 +6,8 @@ and took too much processor time fails: that tells of the test, hardly of what e
 """
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Generator
 from functools import cache
 from pathlib import Path
@@ -40,8 +42,18 @@ def own_engine(variable: str, version: str = "") -> Callable[[], str | None]:
     return lambda: None if isinstance(found := dockerd(variable, version), Path) else found
 
 
+def index() -> str | None:
+    """None when pip reaches a package index that has what building MOSS needs."""
+    asked = ["install", "-q", "--dry-run", "--ignore-installed", "--no-deps", "--retries", "1", "setuptools>=69"]
+    said = subprocess.run(
+        [sys.executable, "-m", "pip", "--disable-pip-version-check", *asked], capture_output=True, check=False
+    )
+    return "pip reaches no package index (get it: a network, or pip's index-url)" if said.returncode else None
+
+
 PRESENT: dict[str, Callable[[], str | None]] = {
     "docker": docker,
+    "index": index,
     "own-engine": own_engine("MOSS_TEST_DOCKERD"),
     "docker-20.10": own_engine("MOSS_TEST_DOCKERD_20_10", "20.10"),
 }
