@@ -109,6 +109,8 @@ def _refuse_small(wiring: "Wiring", wish: "Budget | None") -> None:
 
 def _batch_for(wiring: "Wiring", name: str | None) -> "tuple[Batch, bool]":
     """The batch that is meant, and whether it was sealed just now. Raises: Refused, Absent."""
+    from moss.engine.second_run import refuse_second
+
     store = wiring.store
     if name is None:
         oldest = wiring.curator.oldest_sealed()
@@ -118,30 +120,12 @@ def _batch_for(wiring: "Wiring", name: str | None) -> "tuple[Batch, bool]":
         return known, False
     if (batch := store.batch(BatchId(name))) is not None:
         return batch, False
-    _refuse_second(wiring, name)
+    refuse_second(store, name, wiring.clock.now())
     for row in store.batches(BatchState.SEALED, limit=1000):
         if row.label == name and (sealed := store.batch(row.id)) is not None:
             return sealed, False
     _refuse_unknown(wiring, name)
     return wiring.curator.seal(name), True
-
-
-def _refuse_second(wiring: "Wiring", name: str) -> None:
-    from datetime import UTC, datetime
-
-    from moss.api.plain import span
-
-    for row in wiring.store.batches(BatchState.RUNNING, limit=1000):
-        run = wiring.store.run(row.run) if row.run else None
-        if row.label != name or run is None or run.outcome is not None:
-            continue
-        length = span(datetime.now(UTC) - run.updated)
-        what = "waits for consent" if run.stage == "consent" else f"is at {run.stage}"
-        kind = "fingerprint" if row.group_by == "fingerprint" else "session"
-        raise Refused(
-            f"{kind} {plain(name, 80)} is already in run {run.id}, which {what} since {length}.",
-            mend=f"see it: moss review {run.id} · stop it: moss stop {run.id}",
-        )
 
 
 def _refuse_unknown(wiring: "Wiring", name: str) -> None:

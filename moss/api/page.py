@@ -23,6 +23,7 @@ from moss.api.operations import DIFF, FAILURES, LOG, REVIEW, RUNS, SHOW, STATUS,
 from moss.api.plain import ago, block, count, date, plain
 from moss.api.says import Show
 from moss.api.timeline import picture
+from moss.domain.events import SHOWN_STAGES
 from moss.errors import Absent, MossError, NotKnown
 
 if TYPE_CHECKING:
@@ -38,22 +39,7 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
 }
-STEPS = (
-    ("baseline", "baseline"),
-    ("locate", "locate"),
-    ("plan", "plan"),
-    ("plan_review", "plan review"),
-    ("implement", "implement"),
-    ("code_review", "code review"),
-    ("build", "build"),
-    ("check", "check"),
-    ("trial", "trial"),
-    ("verdict", "verdict"),
-    ("consent", "consent"),
-    ("preflight", "preflight"),
-    ("swap", "swap"),
-    ("soak", "soak"),
-)
+STEPS = tuple((stage.value, stage.value.replace("_", " ")) for stage in SHOWN_STAGES)
 LAST_LINES = 200
 DIFF_LINES = 600
 

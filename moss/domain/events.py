@@ -38,6 +38,14 @@ class Stage(StrEnum):
     SOAK = "soak"
 
 
+MIND_STAGES = (Stage.LOCATE, Stage.PLAN, Stage.PLAN_REVIEW, Stage.IMPLEMENT, Stage.CODE_REVIEW)
+"""those that a coding agent performs"""
+REWINDABLE = (Stage.BASELINE, *MIND_STAGES, Stage.BUILD, Stage.CHECK, Stage.TRIAL, Stage.EVALUATE)
+"""those that a run can start again from"""
+SHOWN_STAGES = tuple(stage for stage in Stage if stage is not Stage.EVALUATE)
+"""those that a person follows: the votes are a part of the verdict"""
+
+
 class Outcome(StrEnum):
     """How a run ends (design 3)."""
 

@@ -13,8 +13,6 @@ TOKEN = "token:"  # noqa: S105
 """and a name: the hash and role of a token of the API"""
 OWN_SESSION = "session:"
 """and a session of the live agent in which MOSS itself spoke (a canary): no evidence"""
-SESSIONS = "evidence:sessions"
-"""sessions that scans have met"""
 
 
 def announced(run: RunId) -> str:

@@ -16,9 +16,7 @@ from moss.domain.batch import Batch, BatchState, GroupBy
 from moss.domain.case import Case, World
 from moss.domain.cases import MOST_EXPECTED, failure_case, guard_case, parse_expect
 from moss.domain.detect import Detectors, fingerprint_of, slug
-from moss.domain.events import Stage
 from moss.domain.evidence import Failure, Guard, Turn
-from moss.domain.facts import SESSIONS
 from moss.domain.frozen import digest
 from moss.domain.guards import choose, wanted, went_well, worth_keeping
 from moss.domain.ids import CaseId, Digest, FailureId, Fingerprint
@@ -27,8 +25,9 @@ from moss.domain.proof import FEWEST_GUARDS
 from moss.engine.own_sessions import own_sessions
 from moss.engine.parts import Parts
 from moss.engine.recordings import Recordings
+from moss.engine.second_run import refuse_second
 from moss.errors import Refused, UserError
-from moss.ports import BatchRow, Notice, Rejected, RunRow, Scan
+from moss.ports import BatchRow, Notice, Rejected, Scan
 
 log = structlog.get_logger()
 
@@ -96,10 +95,9 @@ class Curator:
             rejected += self._judge(turn, recordings, failures, guards, kept)
         now = self._parts.clock.now()
         tally.new += self._store.save_scan(
-            self._source, failures, guards, piece.cursors, rejected, now, counted=piece.counted
+            self._source, failures, guards, piece.cursors, rejected, now, counted=piece.counted, sessions=piece.sessions
         )
         tally.rejected.update(rejected)
-        self._count_sessions(piece.sessions)
 
     def _judge(
         self, turn: Turn, recordings: Recordings, failures: list[Failure], guards: list[Guard], kept: int
@@ -151,14 +149,10 @@ class Curator:
         if gone:
             self._store.drop_rejected(self._source, gone)
 
-    def _count_sessions(self, fresh: int) -> None:
-        if fresh:
-            self._store.set_fact(SESSIONS, str(int(self._store.fact(SESSIONS) or 0) + fresh))
-
     def _scanned(self, tally: _Tally) -> Scanned:
         counts = self._store.counts()
         return Scanned(
-            sessions=int(self._store.fact(SESSIONS) or 0),
+            sessions=counts.get("sessions", 0),
             turns=counts.get("turns", 0),
             failures=counts.get("failures", 0),
             new=tally.new,
@@ -243,7 +237,7 @@ class Curator:
         label) is given as it is. Raises: Refused with the reason; nothing was changed."""
         if (waiting := self._waiting(label)) is not None:
             return waiting
-        self._refuse_running(label)
+        refuse_second(self._store, label, self._parts.clock.now())
         group, failures = self._group(label)
         if not failures:
             raise Refused(f"no open failure has the fingerprint or session {label[:80]!r}", mend="moss failures")
@@ -304,25 +298,6 @@ class Curator:
         """Where the turn and all before it were recorded, the recording is replayed until the first divergence."""
         turns = [recordings.tie(turn) for turn in (*one.earlier, one.turn)]
         return World(recording=recordings.whole(turns), on_divergence=self._parts.settings.gateway.on_divergence)
-
-    def _refuse_running(self, label: str) -> None:
-        for row in self._rows(BatchState.RUNNING):
-            run = self._store.run(row.run) if row.run is not None else None
-            if run is None or run.outcome is not None:
-                continue
-            batch = self._store.batch(row.id) if row.label != label else None
-            if row.label == label or (batch is not None and label in batch.fingerprints):
-                kind = "session" if row.label == label and row.group_by == GroupBy.CONVERSATION else "fingerprint"
-                raise Refused(
-                    f"{kind} {label[:80]} is already in run {run.id}, which {self._doing(run)}.",
-                    mend=f"see it: moss review {run.id} · stop it: moss stop {run.id}",
-                )
-
-    def _doing(self, run: RunRow) -> str:
-        """`waits for consent since 2 h`."""
-        minutes = max(0, int((self._parts.clock.now() - run.updated).total_seconds() // 60))
-        since = f"{minutes // 60} h" if minutes >= 60 else f"{minutes} min"
-        return f"waits for consent since {since}" if run.stage == Stage.CONSENT else f"is at {run.stage} since {since}"
 
     def _rows(self, state: BatchState) -> Sequence[BatchRow]:
         return self._store.batches(state, limit=1000)

@@ -14,6 +14,8 @@ from moss.domain.budget import Budget, Spend
 from moss.domain.consent import Consent
 from moss.domain.depth import Depth
 from moss.domain.events import (
+    MIND_STAGES,
+    REWINDABLE,
     Consented,
     Ended,
     Event,
@@ -36,11 +38,10 @@ from moss.engine.aftermath import follow
 from moss.engine.journal import AGAIN, append_next, create, load
 from moss.engine.parts import Parts
 from moss.engine.pins import pins_of, settings_changed
+from moss.engine.second_run import refuse_second
 from moss.errors import Refused, SeqTaken
 from moss.ports import Claim
 
-MIND_STAGES = (Stage.LOCATE, Stage.PLAN, Stage.PLAN_REVIEW, Stage.IMPLEMENT, Stage.CODE_REVIEW)
-REWINDABLE = (Stage.BASELINE, *MIND_STAGES, Stage.BUILD, Stage.CHECK, Stage.TRIAL, Stage.EVALUATE)
 ALONE_SECONDS = 5.0
 SWAPPED = (Outcome.COMMITTED, Outcome.ROLLED_BACK, Outcome.REVERTED)
 
@@ -70,7 +71,7 @@ class Desk:
         batch = self._store.batch(batch_id)
         if batch is None:
             raise Refused(f"there is no batch {batch_id}", mend="moss batches lists them")
-        self._refuse_second(batch)
+        refuse_second(self._store, batch.id, self._parts.clock.now())
         base = self.base()
         event = self._started(self._store.new_run_id(), batch, base, wish)
         if lack := event.budget.lacks(Spend(), _first_reserve(event)):
@@ -78,14 +79,6 @@ class Desk:
         run = create(self._store, event, self._parts.clock.now())
         self._store.set_batch(batch.id, BatchState.RUNNING, run.id)
         return run
-
-    def _refuse_second(self, batch: Batch) -> None:
-        for row in self._store.runs(active=True, limit=1000):
-            if row.batch == batch.id:
-                raise Refused(
-                    f"batch {batch.id} is already in run {row.id}.",
-                    mend=f"see it: moss review {row.id} · stop it: moss stop {row.id}",
-                )
 
     def base(self) -> Version:
         """The live version, as far as MOSS knows its commit. Raises: Refused when it does not."""

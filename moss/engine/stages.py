@@ -37,8 +37,7 @@ from moss.engine.parts import Parts
 from moss.engine.places import drop_tree, step_folder
 from moss.errors import Refused
 from moss.ports import CoderRole, CoderTask
-from moss.prompts import Parts as PromptParts
-from moss.prompts import Prompt, evidence_files, render, schema_of
+from moss.prompts import Prompt, PromptParts, evidence_files, render, schema_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -168,9 +168,10 @@ class Store(Protocol):
         rejected: Sequence[Rejected],
         at: datetime,
         counted: int = 0,
+        sessions: int = 0,
     ) -> int:
-        """All of a scan's piece or nothing; how many failures were new. Exactly once by failure id.
-        `counted`: turns that the piece passed, for `counts`. A turn that failed is no guard any more."""
+        """All of a scan's piece or nothing; how many failures were new. Exactly once by failure id. `counted`: turns
+        that the piece passed, `sessions`: those it met first, for `counts`. A turn that failed is no guard any more."""
 
     def amend(self, failure: Failure) -> bool:
         """Replaces what is kept of a failure that waits in the pool (its fingerprint and session stay as they are).

@@ -38,7 +38,7 @@ RESULTS: Mapping[str, type[Frozen]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class PromptParts:
     """What a stage's prompt is made of. `lessons`: of earlier iterations and runs; `feedback`: why this iteration's
     last plan or work was refused (policy breaches, reviews), newest last; `diff`: the change under review."""
 
@@ -69,7 +69,7 @@ def schema_of(stage: str) -> Mapping[str, object]:
     return RESULTS[stage].model_json_schema()
 
 
-def render(stage: str, parts: Parts) -> Prompt:
+def render(stage: str, parts: PromptParts) -> Prompt:
     """The prompt of a stage. Raises: KeyError for a stage without a mind."""
     file = load(stage)
     schema = json.dumps(schema_of(stage), separators=(",", ":"))
@@ -77,7 +77,7 @@ def render(stage: str, parts: Parts) -> Prompt:
     return Prompt(fill_slots(file.text, {**filled, "schema": f"```json\n{schema}\n```"}), file.hash)
 
 
-def _task(parts: Parts) -> str:
+def _task(parts: PromptParts) -> str:
     cases = len(parts.batch.cases)
     return (
         f"Substrate `{visible(parts.substrate)}`, batch `{visible(parts.batch.id)}` of {cases} "
@@ -85,12 +85,12 @@ def _task(parts: Parts) -> str:
     )
 
 
-def _components(parts: Parts) -> str:
+def _components(parts: PromptParts) -> str:
     lines = [f"- `{visible(path)}`: {' '.join(visible(what).split())}" for path, what in parts.components.items()]
     return "\n".join(lines)[:20_000] or "(none was given; look around)"
 
 
-def _rules(parts: Parts) -> str:
+def _rules(parts: PromptParts) -> str:
     policy = parts.policy
     return "\n".join(
         [
@@ -111,12 +111,12 @@ def _patterns(patterns: tuple[str, ...]) -> str:
     return ", ".join(f"`{visible(pattern)}`" for pattern in patterns) or "(none)"
 
 
-def _suspects(parts: Parts) -> str:
+def _suspects(parts: PromptParts) -> str:
     lines = [f"{each.rank}. {each.path}:{each.line} {each.symbol}: {each.why}" for each in parts.suspects]
     return fenced("suspects", "\n".join(lines), 20_000) if lines else "(none)"
 
 
-def _plan(parts: Parts) -> str:
+def _plan(parts: PromptParts) -> str:
     if parts.plan is None:
         return "(none)"
     plan = parts.plan
@@ -139,7 +139,7 @@ def _said(name: str, texts: tuple[str, ...], limit: int) -> str:
     return fenced(name, "\n".join(reversed(kept)), limit) if kept else "(nothing yet)"
 
 
-SLOTS: Mapping[str, Callable[[Parts], str]] = {
+SLOTS: Mapping[str, Callable[[PromptParts], str]] = {
     "task": _task,
     "components": _components,
     "rules": _rules,

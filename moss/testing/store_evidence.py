@@ -87,6 +87,7 @@ class MemoryEvidence:
         rejected: Sequence[Rejected],
         at: datetime,
         counted: int = 0,
+        sessions: int = 0,
     ) -> int:
         new = {failure.id: failure for failure in failures if failure.id not in self._failures}
         for failure in new.values():
@@ -102,6 +103,7 @@ class MemoryEvidence:
         kept = self._rejected.setdefault(source, [])
         kept.extend(item for item in dict.fromkeys(rejected) if item not in kept)
         self._numbers["turns"] += counted
+        self._numbers["sessions"] += sessions
         return len(new)
 
     @locked
@@ -169,10 +171,9 @@ class MemoryEvidence:
 
     @locked
     def counts(self) -> Mapping[str, int]:
-        sessions = sum(len(cursors) for cursors in self._cursors.values())
         return {
             "turns": self._numbers["turns"],
-            "sessions": sessions,
+            "sessions": self._numbers["sessions"],
             "failures": len(self._failures),
             "guards": len(self._guards),
         }

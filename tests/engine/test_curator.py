@@ -97,6 +97,7 @@ def test_a_scan_sorts_turns_into_failures_and_guards_and_counts_all(shop: Shop) 
     shop.fails("a", "b")
     did = shop.curator().scan()
     assert (did.sessions, did.turns, did.failures, did.new, did.rejected) == (5, 5, 2, 2, 0)
+    assert shop.bench.store.counts()["sessions"] == did.sessions, "moss status and moss scan count the same"
     assert [row.fingerprint for row in shop.store.fingerprints()] == [REFUND]
     assert len(shop.store.guards()) == 3
     again = shop.curator().scan()

@@ -14,7 +14,7 @@ from moss.domain.evidence import Finding, Observed, ToolCall, Turn
 from moss.domain.ids import BatchId, CaseId, FailureId, Fingerprint
 from moss.domain.policy import SourcePolicy
 from moss.domain.results import Plan, Prediction, Suspect
-from moss.prompts import CHARS, FOLDER, RESULTS, SLOTS, Parts, evidence_files, load, render, schema_of
+from moss.prompts import CHARS, FOLDER, RESULTS, SLOTS, PromptParts, evidence_files, load, render, schema_of
 from moss.prompts.fence import bounded, fence_id, fenced, visible
 from moss.prompts.files import SLOT, fill_slots
 
@@ -64,8 +64,8 @@ def batch(*cases: Case) -> Batch:
     )
 
 
-def parts(given_batch: Batch | None = None, **more: object) -> Parts:
-    return Parts("clerk", SourcePolicy(editable=("clerk/**",)), given_batch or batch(), 2, 1, **more)  # type: ignore[arg-type]
+def parts(given_batch: Batch | None = None, **more: object) -> PromptParts:
+    return PromptParts("clerk", SourcePolicy(editable=("clerk/**",)), given_batch or batch(), 2, 1, **more)  # type: ignore[arg-type]
 
 
 PLAN = Plan(summary="s", cause="the key is missing", steps=("do it",), predictions=(Prediction(says="booked once"),))

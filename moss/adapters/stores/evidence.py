@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import Connection, delete, func, select, update
+from sqlalchemy import Connection, delete, select, update
 
 from moss.adapters.stores import pool
 from moss.adapters.stores.dialect import insert_missing, upsert
@@ -44,6 +44,7 @@ class Evidence(Part):
         rejected: Sequence[Rejected],
         at: datetime,
         counted: int = 0,
+        sessions: int = 0,
     ) -> int:
         with self._db.write() as connection:
             new = _unknown(connection, failures)
@@ -53,6 +54,7 @@ class Evidence(Part):
             _add_rejected(connection, source, rejected)
             next_number(connection, "failures", len(new))
             next_number(connection, "turns", counted)
+            next_number(connection, "sessions", sessions)
         return len(new)
 
     def amend(self, failure: Failure) -> bool:
@@ -135,9 +137,7 @@ class Evidence(Part):
 
     def counts(self) -> Mapping[str, int]:
         with self._db.read() as connection:
-            sessions = connection.execute(select(func.count()).select_from(cursors)).scalar_one()
-            named = {name: number(connection, name) or 0 for name in ("turns", "failures", "guards")}
-        return {**named, "sessions": sessions}
+            return {name: number(connection, name) or 0 for name in ("turns", "sessions", "failures", "guards")}
 
 
 def _unknown(connection: Connection, found: Sequence[Failure]) -> list[Failure]:

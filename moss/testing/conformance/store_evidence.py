@@ -21,7 +21,7 @@ class EvidenceContract:
     def test_a_piece_of_a_scan_is_stored_once(self, store: Store) -> None:
         found = [failure("s1", 1), failure("s1", 2), failure("s1", 1)]
         at = [Cursor("s1", "120")]
-        assert store.save_scan("jsonl", found, [guard()], at, [], NOON, counted=10) == 2
+        assert store.save_scan("jsonl", found, [guard()], at, [], NOON, counted=10, sessions=1) == 2
         assert store.save_scan("jsonl", found, [guard()], at, [], NOON) == 0
         assert store.cursors("jsonl") == {"s1": Cursor("s1", "120")}
         assert store.cursors("other") == {}
