@@ -23,6 +23,7 @@ from typing import Any
 
 USAGE = {"tokens_in": 1000, "tokens_out": 200, "money_usd": 0.01}
 FAULTS = ("hang", "garbage", "exit1", "empty", "bad-result", "refuse", "fork", "long-line")
+TOLD = "-"
 CHILD = "import signal,time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(3600)"
 
 
@@ -36,8 +37,12 @@ def emit(kind: str, **said: object) -> None:
 
 
 def pay(key: str, stage: str) -> None:
-    """Leaves one durable line for a call that would have cost money, where MOSS_SCRIPTED_CALLS names a file."""
+    """Leaves one durable line for a call that would have cost money, where MOSS_SCRIPTED_CALLS names a file. `-`: says
+    it instead, for a box from which no file of the host can be reached."""
     if not (ledger := os.environ.get("MOSS_SCRIPTED_CALLS")):
+        return
+    if ledger == TOLD:
+        emit("text", text="paid", paid={"key": key, "stage": stage, "once": os.urandom(8).hex()})
         return
     line = json.dumps({"key": key, "stage": stage, "pid": os.getpid()}).encode() + b"\n"
     handle = os.open(ledger, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)

@@ -18,23 +18,25 @@ SCRIPT_BYTES = 4 << 20
 
 
 class ScriptedCoder:
-    """Does what the script says. `calls`: a file that gets one line for each call that would cost money.
-    `python`: an interpreter as the box knows it."""
+    """Does what the script says. `calls`: a file that gets one line for each call that would cost money; `told`: from
+    its output, since the box cannot reach that file. `python`: an interpreter as the box knows it."""
 
     name = "scripted"
     scripted = True
 
-    def __init__(self, script: Path, calls: Path | None = None, python: str = sys.executable) -> None:
+    def __init__(
+        self, script: Path, calls: Path | None = None, python: str = sys.executable, told: bool = False
+    ) -> None:
         """Raises: UserError for a script that cannot be read or has no steps."""
         self._script = _read(script)
-        self._calls, self._python = calls, python
+        self._calls, self._python, self._told = calls, python, told
 
     def command(self, task: CoderTask, gateway_url: str, token: str) -> CoderCommand:
         """The program from the box's `in` place; it needs no gateway, its words are the script's."""
         asked = ("--stage", task.stage, "--iteration", str(task.iteration), "--round", str(task.round))
         return CoderCommand(
             argv=(self._python, f"{{in}}/{PROGRAM}", "--script", "{in}/script.json", *asked, "--key", task.key),
-            env={"MOSS_SCRIPTED_CALLS": str(self._calls)} if self._calls else {},
+            env={"MOSS_SCRIPTED_CALLS": "-" if self._told else str(self._calls)} if self._calls else {},
             files={PROGRAM: (files("moss.testing") / PROGRAM).read_bytes(), "script.json": self._script},
             stdin=task.prompt.encode(errors="replace"),
         )
@@ -44,9 +46,19 @@ class ScriptedCoder:
         text = line.decode(errors="replace")
         try:
             said = json.loads(text)
+            if self._told and self._calls and "paid" in said:
+                _count_once(self._calls, said["paid"])
             return (_event(said),)
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OSError):
             return (CoderEvent(EventKind.TEXT, text=text),) if text.strip() else ()
+
+
+def _count_once(calls: Path, paid: dict[str, object]) -> None:
+    """A box's output is read from its start again by the next controller: a call counts by what is its own."""
+    before = calls.read_text() if calls.exists() else ""
+    if str(paid["once"]) not in before:
+        with calls.open("a") as ledger:
+            ledger.write(json.dumps(paid) + "\n")
 
 
 def _event(said: dict[str, object]) -> CoderEvent:

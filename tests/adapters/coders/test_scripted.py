@@ -226,3 +226,19 @@ def test_parse_never_raises_on_wrong_types(coder: ScriptedCoder, said: dict[str,
     for event in coder.parse(json.dumps(said).encode()):
         assert event.tokens_in >= 0
         assert 0 <= event.money_usd < 1e9
+
+
+def test_a_box_that_reaches_no_file_of_the_host_tells_its_calls_and_each_counts_once(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, STEP)
+    desk.coder = ScriptedCoder(tmp_path / "script.json", desk.ledger, told=True)
+    assert str(tmp_path) not in str(desk.coder.command(task(), "http://gateway", "token").env)
+    desk.run(task())
+    output = (tmp_path / "stdout").read_bytes()
+    for line in output.splitlines():
+        desk.coder.parse(line)  # the next controller reads all of it again
+    desk.run(task(key="ev-01/1/implement/2"))
+    assert [json.loads(line)["key"] for line in desk.ledger.read_text().splitlines()] == [
+        "ev-01/1/implement/1",
+        "ev-01/1/implement/2",
+    ]
+    assert desk.coder.parse(b'{"kind": "text", "paid": 7}')[0].kind is EventKind.TEXT
