@@ -47,6 +47,7 @@ from moss.ports import (
 from moss.settings import resolve
 
 if TYPE_CHECKING:
+    from moss.adapters.targets.docker.target import DockerTarget
     from moss.adapters.targets.process.target import ProcessTarget
     from moss.engine.controller import Controller
     from moss.engine.curator import Curator
@@ -174,7 +175,7 @@ class Wiring:
 
     @property
     def target(self) -> InstalledTarget:
-        return self.process_target
+        return self.process_target if isinstance(self.settings.live, config.ProcessLive) else self.docker_target
 
     @property
     def state(self) -> Path:
@@ -186,6 +187,12 @@ class Wiring:
         from moss.adapters.targets.process.target import ProcessTarget
 
         return ProcessTarget(self.home, self.settings, self.turns, self._tree, self.live_access)
+
+    @cached_property
+    def docker_target(self) -> "DockerTarget":
+        from moss.adapters.targets.docker.target import DockerTarget
+
+        return DockerTarget(self.home, self.settings, self.turns, self.live_access)
 
     def live_access(self) -> tuple[str, str]:
         """The gateway's URL and the live agent's own token. Raises: GatewayDown."""
@@ -207,8 +214,9 @@ class Wiring:
 
         calls = self.env.get("MOSS_SCRIPTED_CALLS")
         # as the box knows it: in a container, this process's own interpreter is not there
-        python = "python3" if isinstance(self.settings.boxes, config.DockerBoxes) else sys.executable
-        return ScriptedCoder(self.settings.path(role.script), Path(calls) if calls else None, python)
+        inside = isinstance(self.settings.boxes, config.DockerBoxes)
+        python = "python3" if inside else sys.executable
+        return ScriptedCoder(self.settings.path(role.script), Path(calls) if calls else None, python, told=inside)
 
     @cached_property
     def judges(self) -> tuple[Judge, ...]:
