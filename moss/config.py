@@ -125,6 +125,10 @@ class ExecTurn(Frozen):
     seconds: float = Field(60.0, gt=0)
 
 
+NO_CANARY = "turn.kind = exec: a command can ask an agent in its box, but not the live one, so no swap could be proven"
+NO_CANARY_MEND = 'a [turn] of kind "http" or "openai" in moss.toml'
+
+
 class CanarySettings(Frozen):
     message: str = "ping"
     contains: str = Field("", description="what the answer must hold; empty: any answer with status 200")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from moss.api.around import gateway_runs, live_line, proxy_runs, uncommitted
 from moss.api.plain import count, plain, size
+from moss.config import NO_CANARY, NO_CANARY_MEND, ExecTurn
 from moss.domain.events import MIND_STAGES
 from moss.domain.frozen import Frozen
 from moss.engine.own_sessions import DOCTOR_SESSION
@@ -148,6 +149,8 @@ def health(wiring: "Wiring") -> Look:
 
 
 def turn(wiring: "Wiring") -> Look:
+    if isinstance(wiring.settings.turn, ExecTurn):
+        return Look(name="turn", level=Level.FAIL, detail=NO_CANARY, mend=NO_CANARY_MEND)
     canary = wiring.settings.canary
     answer = wiring.turns.send(_front(wiring), DOCTOR_SESSION, canary.message, canary.seconds)
     if answer.error is not None:

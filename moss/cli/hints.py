@@ -15,11 +15,15 @@ from typing import Any
 from moss.cli.table import COMMANDS
 
 NEXT = "next: "
+FILE = "moss.toml"
 
 
 def way(given: Mapping[str, Any]) -> str:
     """`.venv/bin/moss --home shop`: how `moss` was called, with the options that say where things are."""
-    options = [word for name in ("home", "config", "server") if given.get(name) for word in (f"--{name}", given[name])]
+    told = {name: given[name] for name in ("home", "config", "server") if given.get(name)}
+    if told.get("config") == FILE:
+        del told["config"]  # what is read from here anyway
+    options = [word for name, value in told.items() for word in (f"--{name}", value)]
     return " ".join([_program(), *(shlex.quote(str(word)) for word in options)])
 
 

@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from moss.config import NO_CANARY, NO_CANARY_MEND, ExecTurn
 from moss.domain.batch import Batch, BatchState
 from moss.domain.budget import Budget, Spend
 from moss.domain.consent import Consent
@@ -72,6 +73,8 @@ class Desk:
         if batch is None:
             raise Refused(f"there is no batch {batch_id}", mend="moss batches lists them")
         refuse_second(self._store, batch.id, self._parts.clock.now())
+        if isinstance(self._parts.settings.turn, ExecTurn):
+            raise Refused(f"{NO_CANARY}. Nothing was spent.", mend=NO_CANARY_MEND)
         base = self.base()
         event = self._started(self._store.new_run_id(), batch, base, wish)
         if lack := event.budget.lacks(Spend(), _first_reserve(event)):

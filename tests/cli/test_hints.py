@@ -42,6 +42,8 @@ def test_paths_are_quoted_and_the_program_is_the_one_that_was_called(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     assert way({"home": "my shop", "json": True}) == "moss --home 'my shop'"
+    assert way({"config": "moss.toml"}) == "moss", "that one is read from here anyway"
+    assert way({"config": "other.toml"}) == "moss --config other.toml"
     program = tmp_path / "bin" / "moss"
     program.parent.mkdir()
     program.write_text("#!/bin/sh\n")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from moss.config import Approver
+from moss.config import Approver, ExecTurn
 from moss.domain.batch import BatchState
 from moss.domain.budget import Budget
 from moss.domain.depth import Depth
@@ -67,6 +67,12 @@ def test_start_is_refused(small: Workbench) -> None:
     refused(small, lambda: desk.start(small.batch.id, tiny), r"the first stage does not fit the budget .*0\.25 wanted")
     small.start()
     refused(small, lambda: desk.start(small.batch.id, Wish(by="a")), "batch b-01 is already in run ev-0")
+
+
+def test_an_agent_that_no_canary_can_ask_is_refused_before_anything_is_spent(small: Workbench) -> None:
+    asked = small.with_settings(turn=ExecTurn(argv=("ask", "{message}")))
+    refused(asked, lambda: asked.desk.start(small.batch.id, Wish(by="a")), r"turn.kind = exec: .* Nothing was spent")
+    assert not small.store.runs()
 
 
 def test_a_batch_whose_starter_was_killed_before_saying_so_is_still_taken(small: Workbench) -> None:
