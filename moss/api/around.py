@@ -44,6 +44,10 @@ def proxy_runs(settings: "Settings") -> bool:
     return not lock.is_free(settings.home / "hold" / "proxy.lock")
 
 
+def supervisor_runs(home: Path) -> bool:
+    return not lock.is_free(home / "live" / "supervisor.lock")
+
+
 def uncommitted(wiring: "Wiring", commit: "CommitId") -> list[str]:
     """Files of the user's checkout that are not as in `commit`; MOSS's own beside them are no part of the agent."""
     settings = wiring.settings

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from moss.api.around import gateway_runs, live_line, serve_lock, serve_runs
+from moss.api.around import gateway_runs, live_line, proxy_runs, serve_lock, serve_runs, supervisor_runs
 from moss.api.plain import clock, plain
 from moss.cli import DONE, INTERRUPTED
 from moss.cli.session import Session, at
@@ -130,14 +130,15 @@ def down(context: typer.Context, yes: bool = typer.Option(False, "--yes", help="
     if serve_runs(home):
         raise Refused("moss serve of this home runs and would start them again", mend="end it first (Ctrl-C, SIGTERM)")
     live = live_line(session.wiring)
-    if not live.known and not gateway_runs(home):
+    beside = live.known or supervisor_runs(home) or proxy_runs(session.settings)
+    if not beside and not gateway_runs(home):
         session.screen.lines(["nothing of this home runs"])
         return
     if live.known and live.running and not yes:
         if session.screen.json or not sys.stdin.isatty():
             raise UserError(f"{live.name} is live: its users would get no answer", mend="moss down --yes")
         typer.confirm(f"{live.name} is live. Stop it?", abort=True)
-    if live.known:
+    if beside:
         session.wiring.target.shut_down()
     session.wiring.stop_gateway()
     if session.screen.json:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from examples.clerk.workshop import Workshop, lay_out
+from moss.api.around import proxy_runs, supervisor_runs
 from moss.cli import DONE, FAILED, main
 from moss.domain.events import Stage
 from moss.domain.ids import BatchId, RunId
@@ -66,3 +67,12 @@ def test_an_agent_that_is_stopped_by_an_open_swap_is_left_to_it(
     assert "ev-01 is in the middle of its swap" in said
     assert "moss serve" in said
     assert live_of(capsys)["running"] is False
+
+
+def test_down_ends_what_was_started_for_an_agent_that_never_came(shop: Workshop) -> None:
+    """As an `adopt` leaves it that fails at the agent's first start."""
+    wiring = wiring_of(shop)
+    wiring.process_target.keep_alive()
+    assert (supervisor_runs(wiring.home), proxy_runs(wiring.settings)) == (True, True)
+    assert main(["down"]) == DONE
+    assert (supervisor_runs(wiring.home), proxy_runs(wiring.settings)) == (False, False)
