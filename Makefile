@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 DEV_READY := $(VENV)/ready-dev
+WORKERS ?= auto
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-docker demo-down quick test lint bench docs clean lock
@@ -35,7 +36,7 @@ quick: $(DEV_READY) ## lint, types, layers and the fast tests: under 90 s
 	@scripts/quick $(BIN)
 
 test: $(DEV_READY) ## all tests; what is skipped says what is missing (MOSS_REQUIRE=docker,... makes that a failure)
-	@$(BIN)/pytest -q -n auto --dist loadgroup
+	@$(BIN)/pytest -q -n $(WORKERS) --dist loadgroup
 
 lint: $(DEV_READY) ## style, types, layers, sizes
 	@scripts/lint $(BIN)

@@ -3,6 +3,8 @@
 Tests marked `needs(thing)` are skipped where the thing is not there, with the way to get it; where MOSS_REQUIRE names
 it (`MOSS_REQUIRE=docker`), the skip is a failure. With `--bound-cpu` (`make quick`) a test that is not marked as slow
 and took too much processor time fails: that tells of the test, hardly of what else the machine does.
+
+Hypothesis sets no time for an example, since a machine may be busy; where `CI` is set it draws the same ones each time.
 """
 
 import os
@@ -13,8 +15,14 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.own_engine import dockerd
+
+settings.register_profile(
+    "moss", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize="CI" in os.environ, print_blob=True
+)
+settings.load_profile("moss")
 
 CPU_SECONDS = 2.0
 """of a test and the processes that it waited for"""

@@ -49,7 +49,7 @@ def test_without_an_engine_the_gate_says_what_it_skips_and_where_the_time_went(c
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "no Docker Engine answers" in ran.stdout
     assert [word.split()[0] for word in checkout.notes("make")] == ["setup", "lint", "demo", "demo-down", "test"]
-    assert checkout.notes("make")[-1] == "test require=index"
+    assert checkout.notes("make")[-1] == "test WORKERS=auto require=index"
     table = ran.stdout.split("where the time went")[1]
     assert re.findall(r"^ +\d+ s  (.+)$", table, re.MULTILINE) == [
         "machine", "setup", "lint", "demo", "engine", "test", "all",
@@ -67,7 +67,7 @@ def test_with_an_engine_what_needs_one_must_pass(checkout: Checkout, started: bo
     assert checkout.notes("images") == ["require="]
     assert len(checkout.notes("up")) == int(started)
     assert "demo-docker require=docker,index" in checkout.notes("make")
-    assert checkout.notes("make")[-1] == "test require=docker,index"
+    assert checkout.notes("make")[-1] == f"test WORKERS={(os.cpu_count() or 1) + 1} require=docker,index"
 
 
 def test_an_engine_that_does_not_start_fails_the_gate_with_its_log(checkout: Checkout) -> None:
