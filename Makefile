@@ -7,7 +7,7 @@ DEV_READY := $(VENV)/ready-dev
 WORKERS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-docker demo-down quick test lint bench docs clean lock
+.PHONY: help setup demo demo-docker demo-hermes demo-down quick test lint bench docs clean lock
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -28,9 +28,13 @@ demo: $(READY) ## the whole loop on a small real agent: no engine, no key, under
 demo-docker: $(READY) ## the same in containers, under two minutes; needs a Docker Engine and scripts/images
 	@$(BIN)/python -m examples.clerk.demo_docker
 
+demo-hermes: $(READY) ## a real Hermes Agent mends its own bug, in containers; docs/hermes.md says what it needs
+	@$(BIN)/python -m examples.hermes.demo
+
 demo-down: $(READY) ## ends what the demos left running, and removes their folders
 	@$(BIN)/python -m examples.clerk.demo --down
 	@$(BIN)/python -m examples.clerk.demo_docker --down
+	@$(BIN)/python -m examples.hermes.demo --down
 
 quick: $(DEV_READY) ## lint, types, layers and the fast tests: under 90 s
 	@scripts/quick $(BIN)
@@ -54,5 +58,6 @@ lock: ## new locked versions from pyproject.toml
 clean: ## the demo's folder, caches and the virtual environment
 	@[ ! -x $(BIN)/python ] || $(BIN)/python -m examples.clerk.demo --down || true
 	@[ ! -x $(BIN)/python ] || $(BIN)/python -m examples.clerk.demo_docker --down || true
-	rm -rf $(VENV) .demo .demo-docker .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist *.egg-info
+	@[ ! -x $(BIN)/python ] || $(BIN)/python -m examples.hermes.demo --down || true
+	rm -rf $(VENV) .demo .demo-docker .demo-hermes .hermes .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -57,6 +57,7 @@ class Demo:
     """One telling of the demo in a folder."""
 
     head, command = HEAD, "make demo"
+    depth = Depth.STANDARD
 
     @staticmethod
     def demand() -> None:
@@ -160,7 +161,7 @@ class Demo:
         self.wired = self._wired()
         if self.wired.store.run(run_id) is None:
             batch = self._batch(Fingerprint(fingerprint))
-            self.wired.desk.start(batch.id, Wish(by="demo", depth=Depth.STANDARD))
+            self.wired.desk.start(batch.id, Wish(by="demo", depth=self.depth))
         run = load(self.wired.store, run_id)
         sealed = f"batch {run.started.batch} ({fingerprint} x{len(run.started.cases)})"
         label = f"{sealed}, depth {run.started.depth}, coder scripted"
