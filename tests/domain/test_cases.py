@@ -162,6 +162,8 @@ def test_a_canned_apology_is_no_answer_to_a_turn_without_tools() -> None:
     assert passes(case, turn(reply=ANSWER), heard, text=f"**{ANSWER.upper()}** Anything else?")
     assert not passes(case, turn(reply=SORRY), heard, text=SORRY)
     assert not passes(case, turn(reply=SORRY), exchange(1, ASKED), text=SORRY)
+    silent = Observation(answer=Answer(error="reset"), exchanges=(heard,))
+    assert mark(case.keypoints[1], silent).because == "there is no reply to look at"
     said = next(one for one in marks(case, SORRY, heard) if one.keypoint == "says-what-the-model-says")
     assert said.because == "0 of the 12 words of the model's answer are in the reply"
 

@@ -91,6 +91,8 @@ def test_a_candidate_that_makes_its_trials_invalid_has_not_fixed_the_case_and_is
 
 
 def test_a_candidate_that_makes_guards_invalid_has_broken_them() -> None:
+    asked = judge(proof(LIVE, iteration(1, ALL | {"g1": "xxx"})))
+    assert (asked.next, asked.wanted) == (Next.TRIALS, (Wanted(case="g1", version=BASE, more=3),))
     said = judge(proof(LIVE | {"g1": "pppppp"}, iteration(1, ALL | {"g1": "xxxppp"})))
     assert (said.row, said.numbers.broken) == (2, 1)
     assert "of 1 turns that went well before, 3 trials gave no result" in said.feedback[0]
