@@ -53,8 +53,8 @@ def _candidates(run: Run) -> list[Digest]:
 
 
 def _snapshots(parts: Parts, runs: list[Run]) -> int:
-    """Snapshots of swaps that are over, but for the newest few."""
-    over = [run for run in runs if run.swap is not None and run.swap.has_snapshot and run.outcome is not None]
+    """What swaps that are over have kept (snapshots, a container's predecessor), but for the newest few."""
+    over = [run for run in runs if run.swap is not None and run.outcome is not None]
     gone = over[parts.settings.retention.snapshots :]
     for run in gone:
         if run.swap is not None:

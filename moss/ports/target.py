@@ -139,7 +139,7 @@ class LiveTarget(Protocol):
         """A folder from which the evidence source may read the live state."""
 
     def forget(self, key: Key) -> None:
-        """Drops the snapshot of a swap that can no longer be undone. Absent is silent."""
+        """Drops the snapshot, and whatever else was kept, of a swap that can no longer be undone. Absent is silent."""
 
 
 class InstalledTarget(LiveTarget, Protocol):
