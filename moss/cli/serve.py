@@ -120,6 +120,7 @@ def told_of(event: "EventDict", said: str, at: datetime) -> str:
     """The line of a log event: when, what it is about in a person's words, the sentence."""
     about = [str(event[name]).replace("_", " ") for name in ("run", "stage") if event.get(name)]
     about += [LOOPS.get(str(event[name]), "moss serve") for name in ("loop",) if event.get(name)]
+    said = said.removeprefix(f"{about[-1]} ") if about else said
     return " ".join([clock(at), plain(" ".join(about), 60) + ":" if about else "", plain(said, 300)]).replace("  ", " ")
 
 
@@ -130,7 +131,9 @@ def down(context: typer.Context, yes: bool = typer.Option(False, "--yes", help="
     if serve_runs(home):
         raise Refused("moss serve of this home runs and would start them again", mend="end it first (Ctrl-C, SIGTERM)")
     live = live_line(session.wiring)
-    beside = live.known or supervisor_runs(home) or proxy_runs(session.settings)
+    processes = session.settings.live.kind == "process"
+    known = live.running if processes else live.known
+    beside = known or supervisor_runs(home) or proxy_runs(session.settings)
     if not beside and not gateway_runs(home):
         session.screen.lines(["nothing of this home runs"])
         return

@@ -249,7 +249,7 @@ def _after_plan_review(run: Run, step: Step, result: PlanReviewResult) -> _Turn:
 
 def _after_implement(run: Run, step: Step, result: ImplementResult) -> _Turn:
     if result.commit is not None:
-        says = f"{result.files} files, +{result.added} -{result.removed}"
+        says = f"{result.files} file{'' if result.files == 1 else 's'}, +{result.added} -{result.removed}"
         return _Turn(_same(step, Stage.CODE_REVIEW), says=says)
     says = "refused by the policy: " + "; ".join(result.breaches)
     return _Turn(_next_code_round(run, step), says=says)

@@ -49,6 +49,8 @@ def test_what_was_live_serves_again_and_not_what_the_branch_became(
     source.commit("later")
     assert main(["down", "--yes"]) == DONE
     assert live_of(capsys)["running"] is False
+    assert main(["down", "--yes"]) == DONE
+    assert capsys.readouterr().out == "nothing of this home runs\n"
     assert main(["adopt"]) == DONE
     assert "again" in capsys.readouterr().out
     assert live_of(capsys) == before
