@@ -27,6 +27,7 @@ class OwnEngine:
         self.program, self.folder = program, Path(tempfile.mkdtemp(prefix="moss-"))
         self._process: subprocess.Popen[bytes] | None = None
         self._space: subprocess.Popen[bytes] | None = None
+        self._before = -1
 
     @property
     def socket(self) -> Path:
@@ -87,11 +88,14 @@ class OwnEngine:
     def enter(self) -> None:
         """This thread, and all that it starts from now on, are in its network: containers answer at their addresses."""
         assert self._space is not None
-        _set_network(f"/proc/{self._space.pid}/ns/net")
+        self._before = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+        with open(f"/proc/{self._space.pid}/ns/net") as space:
+            _set_network(space.fileno())
 
-    @staticmethod
-    def leave() -> None:
-        _set_network("/proc/1/ns/net")
+    def leave(self) -> None:
+        """This thread is where it was before."""
+        _set_network(self._before)
+        os.close(self._before)
 
     def close(self) -> None:
         if self._process is not None and self._process.poll() is None:
@@ -113,12 +117,11 @@ class OwnEngine:
         return ["nsenter", f"--target={self._space.pid}", "--net", *argv]
 
 
-def _set_network(path: str) -> None:
+def _set_network(space: int) -> None:
     """setns(2), which Python 3.11 does not have."""
-    with open(path) as space:
-        if ctypes.CDLL(None, use_errno=True).setns(space.fileno(), 0x40000000) != 0:
-            code = ctypes.get_errno()
-            raise OSError(code, os.strerror(code), path)
+    if ctypes.CDLL(None, use_errno=True).setns(space, 0x40000000) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code), "setns")
 
 
 def dockerd(variable: str, version: str = "") -> Path | str:

@@ -6,6 +6,7 @@ the same session, until `sweep`.
 
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import tempfile
@@ -33,7 +34,8 @@ from moss.testing.live_process import SECONDS, Asked, Turns, post, until
 
 INSIDE = 8080
 LABEL = "moss.dev/test"
-REPOSITORY = "moss-test-tiny"
+REPOSITORY = f"moss-test-tiny-{os.getpid()}"
+"""of this process: another session's end must not take the images away"""
 DOCKERFILE = """FROM python:3.11-slim
 COPY agent.py conduct.json /agent/
 ENTRYPOINT ["python3", "-S", "-E", "/agent/agent.py"]
@@ -61,14 +63,14 @@ def tiny_image(name: str, more: str = "", **conduct: object) -> Image:
             shutil.copyfile(agent.__file__, tree / "agent.py")
             (tree / "conduct.json").write_text(told)
             (tree / "Dockerfile").write_text(DOCKERFILE + more)
-            labels = ["--label", f"{LABEL}=tiny", "--label", f"moss.dev/name=tiny:{name}"]
+            labels = ["--label", f"{LABEL}={REPOSITORY}", "--label", f"moss.dev/name=tiny:{name}"]
             key = docker("build", "-q", "--network", "none", *labels, "-t", tag, str(tree))
     return Image(Digest(key), f"tiny:{name}", None)
 
 
 def sweep() -> None:
-    """No image of the tiny agent is left."""
-    for key in docker("image", "ls", "-q", "--filter", f"label={LABEL}=tiny").split():
+    """No image that this process made of the tiny agent is left."""
+    for key in docker("image", "ls", "-q", "--filter", f"label={LABEL}={REPOSITORY}").split():
         subprocess.run(["docker", "image", "rm", "-f", key], capture_output=True, check=False)
 
 
@@ -83,8 +85,9 @@ class LiveDocker:
         drain: str = "hold",
         waiting: int = 100,
         env: dict[str, str] | None = None,
+        engine: str | None = None,
     ) -> None:
-        self.folder, self.name = folder, f"tiny-{uuid.uuid4().hex[:8]}"
+        self.folder, self.name, self.engine = folder, f"tiny-{uuid.uuid4().hex[:8]}", engine
         self.volume = f"{self.name}-data"
         live = DockerLive.model_validate(
             {
@@ -95,6 +98,7 @@ class LiveDocker:
                 "grace_seconds": grace,
                 "start_seconds": 20,
                 "drain": drain,
+                "engine": engine,
             }
         )
         self.settings = Settings(
@@ -113,6 +117,10 @@ class LiveDocker:
         self._targets: list[DockerTarget] = []
         self.target = self.reopened()
 
+    def docker(self, *words: str) -> str:
+        """On this bench's engine."""
+        return docker(*(("-H", self.engine) if self.engine else ()), *words)
+
     def reopened(self) -> DockerTarget:
         target = DockerTarget(self.settings.home, self.settings, Turns(), lambda: ("http://gw", "tok"))
         self._targets.append(target)
@@ -121,8 +129,8 @@ class LiveDocker:
     def run(self, *options: str, image: Image | None = None) -> None:
         """A person starts the agent."""
         where = ("-v", f"{self.volume}:/data", "-p", f"127.0.0.1::{INSIDE}")
-        named = docker("image", "inspect", "-f", "{{index .RepoTags 0}}", (image or self.old).digest)
-        docker("run", "-d", "--name", self.name, *where, *options, named)
+        named = self.docker("image", "inspect", "-f", "{{index .RepoTags 0}}", (image or self.old).digest)
+        self.docker("run", "-d", "--name", self.name, *where, *options, named)
 
     def up(self, *options: str) -> None:
         """Version "1" serves under MOSS when this returns."""
@@ -182,12 +190,12 @@ class LiveDocker:
         until(lambda: front.client.status().held is None)
 
     def drop(self, image: Image) -> None:
-        docker("image", "rm", "-f", image.digest)
+        self.docker("image", "rm", "-f", image.digest)
 
     @property
     def state(self) -> Path:
         """The state's folder on this host; it takes root to see it."""
-        return Path(docker("volume", "inspect", "-f", "{{.Mountpoint}}", self.volume))
+        return Path(self.docker("volume", "inspect", "-f", "{{.Mountpoint}}", self.volume))
 
     def kept(self) -> list[str]:
         """What the state holds: messages that were acknowledged."""
@@ -199,12 +207,12 @@ class LiveDocker:
         return (self.state / "violations").exists()
 
     def inspect(self, name: str | None = None) -> dict[str, object]:
-        told: dict[str, object] = json.loads(docker("container", "inspect", name or self.name))[0]
+        told: dict[str, object] = json.loads(self.docker("container", "inspect", name or self.name))[0]
         return told
 
     def containers(self) -> list[str]:
         """Names of all that belong to this bench: MOSS's, and those that somebody started."""
-        engine = Engine(None, TargetDown)
+        engine = Engine(self.engine, TargetDown)
         try:
             tag = home_tag(self.settings.home)
             ours = engine.api.containers(all=True, filters=labels_filter({"moss.dev/home": tag}))
@@ -215,11 +223,14 @@ class LiveDocker:
 
     def close(self) -> None:
         for name in self.containers():
-            subprocess.run(["docker", "rm", "-f", name], capture_output=True, check=False)
+            self._removed("rm", "-f", name)
         for target in self._targets:
             target.engine.close()
         for thread in self._threads:
             thread.join(SECONDS)
-        subprocess.run(["docker", "volume", "rm", "-f", self.volume], capture_output=True, check=False)
-        network = f"moss-{home_tag(self.settings.home)}"
-        subprocess.run(["docker", "network", "rm", network], capture_output=True, check=False)
+        self._removed("volume", "rm", "-f", self.volume)
+        self._removed("network", "rm", f"moss-{home_tag(self.settings.home)}")
+
+    def _removed(self, *words: str) -> None:
+        host = ("-H", self.engine) if self.engine else ()
+        subprocess.run(["docker", *host, *words], capture_output=True, check=False)
