@@ -13,6 +13,7 @@ import typer
 from moss.api.around import live_line, uncommitted
 from moss.api.plain import plain
 from moss.api.says import LiveLine
+from moss.cli.adopt_container import move_container, undo_container
 from moss.cli.session import Session, at
 from moss.domain.events import Stage
 from moss.errors import Refused, UserError
@@ -50,6 +51,11 @@ def adopt(
         _told(session, live.name, full, "runs under MOSS already")
         return
     wiring.start_gateway()
+    if wiring.settings.live.kind == "docker":
+        image = move_container(session, full, yes)
+        _wait(session)
+        _told(session, image.name, full, f"serves on {_front(session)} under MOSS")
+        return
     image = wiring.image_of(full)
     owner = pid or owner_of(wiring.settings.live.port)
     if owner is None:
@@ -130,6 +136,13 @@ def _move(session: Session, pid: int, name: str, commit: str, yes: bool) -> None
 
 
 def _undo(session: Session) -> None:
+    if session.settings.live.kind == "docker":
+        name = undo_container(session)
+        if session.screen.json:
+            session.screen.values(undone=True, container=name)
+        else:
+            session.screen.lines([f"the agent runs as before MOSS, as container {plain(name, 80)}"])
+        return
     from moss.adapters.targets.process.adoption import undo_adoption
 
     pid = undo_adoption(session.wiring.process_target)

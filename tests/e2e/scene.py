@@ -76,11 +76,11 @@ class Candidate:
 class Scene:
     """One workshop. `wired` is the controller's side; `rewire` reads the settings again, with others on top."""
 
-    def __init__(self, root: Path, *more: str) -> None:
+    def __init__(self, root: Path, *more: str, python: str = sys.executable) -> None:
         self.root = root.resolve()
         self.key = _key(self.root.with_name(self.root.name + "-keys"))
         approvers = f'\n[consent]\napprovers = [{{ name = "{APPROVER}", public_key = "{self.key.public.text}" }}]\n'
-        self.shop: Workshop = lay_out(self.root, approvers=approvers, more=(*QUICK, *more))
+        self.shop: Workshop = lay_out(self.root, approvers=approvers, more=(*QUICK, *more), python=python)
         self._numbers = count(1)
         self._senders = count(1)
         self.rewire()

@@ -67,6 +67,10 @@ class DockerTarget:
     def engine(self) -> Engine:
         return self._engine
 
+    @property
+    def live(self) -> DockerLive:
+        return self._live
+
     # set up, beside the port
 
     def keep_alive(self) -> None:
