@@ -130,7 +130,9 @@ def test_what_is_not_there_is_a_404_and_a_wrong_verb_a_405(front: Front) -> None
         assert answer.json()["sentence"]
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(
     operation=st.sampled_from([one for one in OPERATIONS if one.path]),
     body=st.recursive(

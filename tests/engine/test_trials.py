@@ -112,13 +112,19 @@ async def test_a_model_that_fails_makes_trials_invalid_until_the_budget_of_patie
     assert not any(trial.valid for trial in run.trials)
 
 
-async def test_a_candidate_that_dies_or_never_starts_has_failed_and_is_valid(bench: Workbench) -> None:
-    for conduct in (Conduct(dies_under=1), Conduct(ready_after=None), Conduct(exits_after=0), Conduct(answers=False)):
-        run = await bench.whole(*[Attempt(fixes=FIX.fixes, becomes={"trial": conduct})] * 3)
-        assert run.outcome is Outcome.NO_IMPROVEMENT
-        tried = [trial for trial in run.trials if trial.version != run.started.base.image]
-        assert tried
-        assert all(trial.valid and not trial.passed for trial in tried)
+@pytest.mark.parametrize(
+    "conduct",
+    [Conduct(dies_under=1), Conduct(ready_after=None), Conduct(exits_after=0), Conduct(answers=False)],
+    ids=["dies", "never ready", "exits", "no answer"],
+)
+async def test_a_candidate_that_dies_or_never_starts_has_failed_and_is_valid(
+    bench: Workbench, conduct: Conduct
+) -> None:
+    run = await bench.whole(*[Attempt(fixes=FIX.fixes, becomes={"trial": conduct})] * 3)
+    assert run.outcome is Outcome.NO_IMPROVEMENT
+    tried = [trial for trial in run.trials if trial.version != run.started.base.image]
+    assert tried
+    assert all(trial.valid and not trial.passed for trial in tried)
 
 
 async def test_a_resumed_wave_runs_only_what_is_missing(bench: Workbench) -> None:

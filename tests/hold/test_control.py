@@ -68,7 +68,7 @@ def test_a_log_line_cut_by_a_crash_is_dropped_and_the_others_stay(tmp_path: Path
     assert Memory(tmp_path).answered(Key("k")) == (line,)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=40)
 @given(data=st.one_of(st.binary(max_size=200), st.text(max_size=200).map(str.encode)))
 def test_any_state_file_opens(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "state.json").write_bytes(data)

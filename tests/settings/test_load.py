@@ -268,8 +268,11 @@ LINES = st.one_of(
 )
 
 
+@pytest.mark.slow
 @given(st.lists(LINES, max_size=8).map("\n".join) | st.binary(max_size=40), st.booleans())
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 def test_garbage_is_settings_or_one_sentence(toml: Path, more: str | bytes, good: bool) -> None:
     data = more if isinstance(more, bytes) else more.encode("utf-8", "surrogatepass")
     result = outcome(toml, (GOOD.encode() if good else b"") + data)
@@ -292,8 +295,11 @@ ENV = st.dictionaries(
 )
 
 
+@pytest.mark.slow
 @given(ENV)
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 def test_a_garbage_environment_is_settings_or_one_sentence(toml: Path, env: dict[str, str]) -> None:
     result = outcome(toml, GOOD, env)
     assert isinstance(result, Settings) or str(result).isprintable()

@@ -245,7 +245,7 @@ LINE = st.one_of(
 )
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.lists(LINE, max_size=8), st.integers(0, 400))
 def test_any_bytes_in_any_two_pieces_give_the_same_turns_and_never_fail(
     tmp_path_factory: pytest.TempPathFactory, lines: list[bytes], cut: int

@@ -185,7 +185,9 @@ def in_use(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return base / "copy"
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(cut=st.integers(0, 200_000), garbage=st.binary(max_size=64))
 def test_a_torn_last_write_reopens_to_what_was_complete(in_use: Path, tmp_path: Path, cut: int, garbage: bytes) -> None:
     home = tmp_path / "torn"

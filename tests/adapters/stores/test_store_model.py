@@ -92,7 +92,9 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(steps=steps)
 def test_both_stores_say_the_same_after_any_steps(empty: Path, tmp_path: Path, steps: list[Step]) -> None:
     home = tmp_path / "home"
