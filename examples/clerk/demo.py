@@ -48,7 +48,7 @@ OLD_TURNS = 24
 """turns that a steady customer's conversation has before the second swap: its candidate dies on long ones"""
 
 HEAD = """MOSS demo · everything below is real except the model and the coding agent, which are scripted
-            boxes are plain processes here: they isolate nothing (docs/docker.md: boxes as containers)
+            boxes are plain processes here: they isolate nothing. `make demo-docker` uses containers
             the watch after a swap is 3 s here (10 s by default), the soak is off (24 h by default)
 """
 
