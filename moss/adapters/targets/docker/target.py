@@ -257,16 +257,18 @@ class DockerTarget:
         return self._state().readable()
 
     def forget(self, key: Key) -> None:
-        good = self._swaps.of(key)
+        """With the swaps of the same run before it: what an undo took back cannot be taken back again."""
         self._state(key).forget(key)
-        if good is None:
-            return
-        others = {side.id for swap in self._swaps.all() if swap.key != key for side in swap.sides if side.id}
+        run, all_of = key.partition("/")[0], list(self._swaps.all())
+        over = [good for good in all_of if good.key.partition("/")[0] == run]
         before = self.adoption.known()
-        needed = others | ({before.old} if before is not None else set())
-        for one in list(forgotten(self._containers, self._tag, good, needed)):
-            self._containers.remove(one)
-        self._swaps.drop(key)
+        needed = {side.id for good in all_of if good not in over for side in good.sides if side.id}
+        needed |= {before.old} if before is not None else set()
+        for good in over:
+            self._state(good.key).forget(good.key)
+            for one in list(forgotten(self._containers, self._tag, good, needed)):
+                self._containers.remove(one)
+            self._swaps.drop(good.key)
 
     # inside
 

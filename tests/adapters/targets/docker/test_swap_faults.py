@@ -226,6 +226,9 @@ def test_a_kept_container_goes_only_when_the_swap_is_forgotten_and_never_the_one
     assert f"{tiny.name}.before-moss" in tiny.containers()
     tiny.swapped(tiny_image("2"), "ev-02/undo")
     assert tiny.target.current().image == tiny_image("2")
+    tiny.target.forget(Key("ev-02/undo"))
+    assert not [name for name in tiny.containers() if name.startswith(f"{tiny.name}-moss-")]
+    assert tiny.send("still here").wait().status == 200
 
 
 def test_without_the_move_under_moss_no_swap_begins(tiny: LiveDocker) -> None:
