@@ -41,7 +41,7 @@ Server.__init__ = _never
 NO_CANARY = """
 _post = Door.do_POST
 def _not_for_the_canary(self):
-    if not (self.headers.get("X-Session-Id") or "").startswith("refused"):
+    if not (self.headers.get("X-Session-Id") or "").startswith(("refused", "exits")):
         return self._json(500, _error("no"))
     return _post(self)
 Door.do_POST = _not_for_the_canary
@@ -58,7 +58,7 @@ UNDER_A_MESSAGE = (
     + """
 _post = Door.do_POST
 def _unless_moss(self):
-    return _exits() if (self.headers.get("X-Session-Id") or "").startswith("refused") else _post(self)
+    return _exits() if (self.headers.get("X-Session-Id") or "").startswith(("refused", "exits")) else _post(self)
 Door.do_POST = _unless_moss
 """
 )
