@@ -16,7 +16,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from moss.adapters.targets.docker.compose import HASH
+from moss.adapters.targets.docker.compose import HASH, LIVE_TAG, PROJECT
 from moss.adapters.targets.docker.door import Door
 from moss.adapters.targets.docker.front import Front, Published
 from moss.adapters.targets.docker.own import HOME, ROLE
@@ -112,6 +112,9 @@ class Adoption:
             self.undo()
             raise TargetError(f"the move did not work ({error}); the agent runs again as before") from error
         self._kept(before.model_copy(update={"done": True}))
+        if PROJECT in before.settings.maps.get("Labels", {}):
+            # Compose counts it as one too many and would delete it; it can be made again from what is known of it
+            self._remove(before.old)
 
     def undo(self) -> str | None:
         """The agent runs as it did before MOSS, on its own port; its container's name. None: nothing was ever moved.
@@ -172,6 +175,9 @@ class Adoption:
             labels={HOME: self._tag, ROLE: "live", **({HASH: compose_hash} if compose_hash else {})},
             unpublished=() if self._beside.front is None else (f"{self._live.port}/tcp",),
         )
+        if settings.repository:
+            with self._engine.saying("the image that is live cannot be tagged"):
+                self._engine.api.tag(image.digest, settings.repository, LIVE_TAG)
         fresh = f"{before.name}.{FRESH}"
         self._remove(fresh)
         return self._create(made, fresh)

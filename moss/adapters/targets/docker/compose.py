@@ -13,13 +13,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from moss.adapters.targets.docker.running import Running
 from moss.dockerd import plain
+from moss.dockerd.substrate import user_settings
 from moss.errors import Refused
 
 PROJECT, SERVICE = "com.docker.compose.project", "com.docker.compose.service"
 FILES, FOLDER = "com.docker.compose.project.config_files", "com.docker.compose.project.working_dir"
 HASH = "com.docker.compose.config-hash"
 SECONDS = 30.0
+LIVE_TAG = "moss-live"
+"""of the version that is live; a swap moves it"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +61,33 @@ class Unknown(Exception):
     """The project cannot be asked: no `docker compose` here, or its files are elsewhere. Says which."""
 
 
-def refuse_unfit(service: Service, told: Mapping[str, Any], tag: str, port: int) -> None:
+@dataclass(frozen=True, slots=True)
+class Agreed:
+    """What the container under MOSS has to be labelled with, and what a person has to know."""
+
+    hash: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+def agreed(running: Running, port: int | None, env: Mapping[str, str], engine: str | None = None) -> Agreed:
+    """How a container of a project stays one of it. `port`: the agent's, which the proxy takes; None: it keeps it.
+
+    Raises: Refused with the exact lines to change in the compose file.
+    """
+    service = Service.of(running.labels, engine)
+    if service is None:
+        return Agreed()
+    repository = user_settings(running.told, running.image).repository or service.name
+    tag = f"{repository}:{LIVE_TAG}"
+    try:
+        refuse_unfit(service, configured(service, env), tag, port)
+        note = f"it stays {service.where}: after a change of the file, docker compose up -d and then moss doctor"
+        return Agreed(config_hash(service, env), (note,))
+    except Unknown as why:
+        return Agreed(None, (f"{why}; docker compose up -d may make the container anew, unless image: {tag} is there",))
+
+
+def refuse_unfit(service: Service, told: Mapping[str, Any], tag: str, port: int | None) -> None:
     """`told`: the service as `docker compose config` says it. Raises: Refused with the exact lines to change."""
     lines = []
     if told.get("image") != tag:
