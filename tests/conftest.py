@@ -72,6 +72,15 @@ def missing(thing: str) -> str | None:
     return PRESENT[thing]()
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All tests with containers are one group, for one worker: they time an engine that they share."""
+    for item in items:
+        needed = [thing for mark in item.iter_markers("needs") for thing in mark.args]
+        if {"docker", "own-engine", "docker-20.10"}.intersection(needed) and not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group("docker"))
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     required = os.environ.get("MOSS_REQUIRE", "").replace(",", " ").split()
     for mark in item.iter_markers("needs"):

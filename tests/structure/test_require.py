@@ -47,6 +47,24 @@ def test_a_skip_names_what_is_missing_and_is_a_failure_where_it_is_required(
     assert said.stdout.splitlines()[-1].startswith(last)
 
 
+GROUPED = """
+from tests.conftest import pytest_collection_modifyitems
+
+def pytest_collection_finish(session):
+    print([[item.name, [mark.args[0] for mark in item.iter_markers("xdist_group")]] for item in session.items])
+"""
+
+
+def test_tests_with_containers_are_one_group_for_one_worker(tmp_path: Path) -> None:
+    (tmp_path / "conftest.py").write_text(GROUPED)
+    (tmp_path / "test_needs.py").write_text(TEST)
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = needs: needs something\n")
+    words = [sys.executable, "-m", "pytest", "-q", "-s", "--collect-only", "-p", "no:cacheprovider", str(tmp_path)]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    said = subprocess.run(words, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60, check=False)
+    assert "[['test_in_a_container', ['docker']], ['test_everywhere', []]]" in said.stdout, said.stdout + said.stderr
+
+
 BOUNDED = """
 import tests.conftest as real
 from tests.conftest import pytest_addoption, pytest_runtest_call
