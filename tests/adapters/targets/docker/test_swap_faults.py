@@ -231,6 +231,25 @@ def test_a_kept_container_goes_only_when_the_swap_is_forgotten_and_never_the_one
     assert tiny.send("still here").wait().status == 200
 
 
+def test_in_a_compose_project_nothing_is_kept_that_compose_would_count_and_the_old_one_is_made_again(
+    tiny: LiveDocker,
+) -> None:
+    tiny.up("--label", f"com.docker.compose.image={tiny.old.digest}", "-e", "OWN=1")
+    new = tiny_image("2")
+    old = until_started(tiny, new)
+    tiny.until_ready()
+    assert len([name for name in tiny.containers() if name.startswith(f"{tiny.name}-moss-")]) == 1
+    tiny.target.settle(KEY, soaks=True)
+    assert not [name for name in tiny.containers() if name.startswith(f"{tiny.name}-moss-")]
+    live: Any = tiny.inspect()
+    assert live["Config"]["Labels"]["com.docker.compose.image"] == new.digest
+    taken_back(tiny, new, old)
+    back: Any = tiny.inspect()
+    assert back["Config"]["Labels"]["com.docker.compose.image"] == old.digest
+    assert "OWN=1" in back["Config"]["Env"]
+    assert back["HostConfig"]["RestartPolicy"]["Name"] == "unless-stopped"
+
+
 def test_without_the_move_under_moss_no_swap_begins(tiny: LiveDocker) -> None:
     tiny.run()
     with pytest.raises(TargetDown, match="moss adopt"):
