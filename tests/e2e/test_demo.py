@@ -47,7 +47,8 @@ STORY = (
     "0 messages refused, 0 lost",
     "Look around:",
 )
-LAST_WORDS = ""
+LAST_WORDS = "clerk: the index of steady-"
+"""how the candidate of the second story ends, in its own words"""
 
 
 @pytest.fixture
