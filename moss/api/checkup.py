@@ -7,10 +7,12 @@ Invariant: a check that breaks or hangs is a FAIL with its sentence, never a tra
 import threading
 import time
 from collections.abc import Callable, Iterator
-from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from moss.api.around import gateway_runs, live_line, proxy_runs, uncommitted
+from moss.api.checkup_docker import CHECKS as IN_CONTAINERS
+from moss.api.look import Level as Level
+from moss.api.look import Look as Look
 from moss.api.plain import count, plain, size
 from moss.config import NO_CANARY, NO_CANARY_MEND, ExecTurn
 from moss.domain.events import MIND_STAGES
@@ -25,21 +27,6 @@ if TYPE_CHECKING:
 SECONDS = 45.0
 
 
-class Level(StrEnum):
-    OK = "ok"
-    WARN = "warn"
-    FAIL = "FAIL"
-
-
-class Look(Frozen):
-    """One line of doctor."""
-
-    name: str
-    level: Level
-    detail: str
-    mend: str | None = None
-
-
 class Checkup(Frozen):
     """All lines; `ok` unless one is FAIL."""
 
@@ -52,7 +39,7 @@ Check = Callable[["Wiring"], Look]
 
 def looks(wiring: "Wiring", seconds: float = SECONDS) -> Iterator[Look]:
     """One after the other, as they end."""
-    for name, check in CHECKS:
+    for name, check in (*CHECKS, *(IN_CONTAINERS if wiring.settings.live.kind == "docker" else ())):
         yield bounded(name, check, wiring, seconds)
 
 
@@ -132,8 +119,9 @@ def adoption(wiring: "Wiring") -> Look:
         return Look(name=name, level=Level.FAIL, detail=f"no commit is known for {live.name}", mend="moss adopt")
     if not live.running:
         said = f"{live.name} (commit {live.commit[:7]}) does not run"
-        log = wiring.home / "live" / "agent.log"
-        return Look(name=name, level=Level.FAIL, detail=said, mend=f"see {log}; then moss adopt")
+        container = getattr(wiring.settings.live, "container", None)
+        log = f"docker logs {container}" if container else f"see {wiring.home / 'live' / 'agent.log'}"
+        return Look(name=name, level=Level.FAIL, detail=said, mend=f"{log}; then moss adopt")
     return Look(name=name, level=Level.OK, detail=f"{live.name} is commit {live.commit[:7]}")
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from moss.adapters.targets.docker.front import Published
-from moss.adapters.targets.docker.own import NAMELESS
+from moss.adapters.targets.docker.own import NAMELESS, ROLE
 from moss.config import DockerLive
 from moss.dockerd import Engine, Gone, plain
 from moss.errors import Absent, Refused, TargetDown
@@ -117,7 +117,8 @@ def warnings(running: Running, live: DockerLive) -> Iterator[str]:
     state = running.mount(str(live.state))
     if state is not None and (writers := list(_writers(running, state))):
         yield f"`{writers[0]}` runs on the same state ({_source(state)}): MOSS does not stop it during a swap"
-    if live.drain == "hold" and not running.published(live.port):
+    adopted = running.labels.get(ROLE) == "live"
+    if live.drain == "hold" and not adopted and not running.published(live.port):
         yield (
             f"port {live.port} is published nowhere: who asks the agent on its own networks has to ask "
             f"http://moss-front:{live.port}, or is refused during a swap"

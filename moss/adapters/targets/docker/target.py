@@ -71,6 +71,11 @@ class DockerTarget:
     def live(self) -> DockerLive:
         return self._live
 
+    @property
+    def own_image(self) -> str:
+        """Of hold proxy and door."""
+        return self._around.image
+
     # set up, beside the port
 
     def keep_alive(self) -> None:
