@@ -156,15 +156,18 @@ class Controller:
         lost: list[StoreError] = []
         task = asyncio.create_task(self._beat(journal, asyncio.current_task(), lost))
         try:
-            yield
+            try:
+                yield
+            finally:
+                task.cancel()
+                # not `await task`: that would take an interruption of the worker for the end of the heartbeat
+                await asyncio.wait({task})
         except asyncio.CancelledError:
             if lost:
                 raise ClaimLost(str(lost[0])) from None
             raise
-        finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        if not task.cancelled():
+            task.result()
 
     async def _beat(self, journal: Journal, worker: "asyncio.Task[object] | None", lost: list[StoreError]) -> None:
         while True:

@@ -149,6 +149,22 @@ async def test_a_cancelled_controller_leaves_the_step_to_the_next(bench: Workben
     assert "locate" in (await bench.controller("two").tick(run)).says
 
 
+async def test_an_interruption_while_the_heartbeat_ends_is_not_lost(bench: Workbench) -> None:
+    controller = bench.controller()
+    journal = await controller._claimed(bench.start())
+    assert journal is not None
+
+    async def worker() -> None:
+        async with controller._heartbeat(journal):
+            this = asyncio.current_task()
+            assert this is not None
+            asyncio.get_running_loop().call_soon(this.cancel)
+        raise AssertionError("it went on")
+
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.create_task(worker())
+
+
 async def test_the_brake_holds_everything_but_an_open_swap(bench: Workbench) -> None:
     run = await at_locate(bench)
     bench.desk.pause("alice")
