@@ -276,7 +276,8 @@ class Demo:
         if unlike:
             say(self.anew)
         say(f"Look around: {moss} status · {moss} show ev-01 · {moss} log ev-02 · {moss} rollback")
-        for trouble in self.sums.troubles[:5]:
+        lost = [f"{message}: answered, and in no conversation of the clerk" for message in missing]
+        for trouble in [*self.sums.troubles, *lost][:5]:
             say(f"  not as it should be: {trouble}")
         last = {
             "demo": "ok" if ok else "failed",
