@@ -27,8 +27,8 @@ LIVE_TAG = "moss-live"
 
 
 @dataclass(frozen=True, slots=True)
-class Service:
-    """What Compose knows the container by. `engine`: the socket's address, or None for the usual one."""
+class Composed:
+    """A container of a project, as Compose knows it. `engine`: the socket's address, None for the usual one."""
 
     project: str
     name: str
@@ -37,12 +37,12 @@ class Service:
     engine: str | None = None
 
     @staticmethod
-    def of(labels: Mapping[str, str], engine: str | None = None) -> "Service | None":
+    def of(labels: Mapping[str, str], engine: str | None = None) -> "Composed | None":
         """None for a container that Compose did not make."""
         if PROJECT not in labels or SERVICE not in labels:
             return None
         files = tuple(one for one in labels.get(FILES, "").split(",") if one)
-        return Service(labels[PROJECT], labels[SERVICE], files, labels.get(FOLDER, "/"), engine)
+        return Composed(labels[PROJECT], labels[SERVICE], files, labels.get(FOLDER, "/"), engine)
 
     @property
     def where(self) -> str:
@@ -74,7 +74,7 @@ def agreed(running: Running, port: int | None, env: Mapping[str, str], engine: s
 
     Raises: Refused with the exact lines to change in the compose file.
     """
-    service = Service.of(running.labels, engine)
+    service = Composed.of(running.labels, engine)
     if service is None:
         return Agreed()
     repository = user_settings(running.told, running.image).repository or service.name
@@ -87,7 +87,7 @@ def agreed(running: Running, port: int | None, env: Mapping[str, str], engine: s
         return Agreed(None, (f"{why}; docker compose up -d may make the container anew, unless image: {tag} is there",))
 
 
-def refuse_unfit(service: Service, told: Mapping[str, Any], tag: str, port: int | None) -> None:
+def refuse_unfit(service: Composed, told: Mapping[str, Any], tag: str, port: int | None) -> None:
     """`told`: the service as `docker compose config` says it. Raises: Refused with the exact lines to change."""
     lines = []
     if told.get("image") != tag:
@@ -101,7 +101,7 @@ def refuse_unfit(service: Service, told: Mapping[str, Any], tag: str, port: int 
         )
 
 
-def configured(service: Service, env: Mapping[str, str]) -> dict[str, Any]:
+def configured(service: Composed, env: Mapping[str, str]) -> dict[str, Any]:
     """The service as Compose reads it, variables filled in from `env` (of whoever runs Compose). Raises: Unknown."""
     said = _run(service.argv("config", "--format", "json", service.name), env)
     try:
@@ -111,7 +111,7 @@ def configured(service: Service, env: Mapping[str, str]) -> dict[str, Any]:
         raise Unknown(f"`docker compose config` knows no {service.where}") from None
 
 
-def config_hash(service: Service, env: Mapping[str, str]) -> str:
+def config_hash(service: Composed, env: Mapping[str, str]) -> str:
     """What Compose would label the service's container with now. Raises: Unknown."""
     for line in _run(service.argv("config", "--hash", service.name), env).splitlines():
         name, _, told = line.partition(" ")

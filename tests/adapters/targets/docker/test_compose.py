@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moss.adapters.targets.docker.compose import LIVE_TAG, Agreed, Service, agreed, config_hash, refuse_unfit
+from moss.adapters.targets.docker.compose import LIVE_TAG, Agreed, Composed, agreed, config_hash, refuse_unfit
 from moss.adapters.targets.docker.running import look
 from moss.errors import Refused
 from moss.testing.live_docker import INSIDE, REPOSITORY, LiveDocker, docker, tiny_image
 
 TAG = f"{REPOSITORY}:{LIVE_TAG}"
-SERVICE = Service("shop", "agent", ("/srv/compose.yaml", "/srv/more.yaml"), "/srv", "unix:///run/d.sock")
+SERVICE = Composed("shop", "agent", ("/srv/compose.yaml", "/srv/more.yaml"), "/srv", "unix:///run/d.sock")
 
 
 def test_the_project_is_asked_on_its_own_files_and_engine() -> None:
@@ -28,9 +28,9 @@ def test_the_project_is_asked_on_its_own_files_and_engine() -> None:
 
 
 def test_a_container_without_composes_labels_is_no_service() -> None:
-    assert Service.of({"com.docker.compose.project": "shop"}) is None
+    assert Composed.of({"com.docker.compose.project": "shop"}) is None
     labels = {"com.docker.compose.project": "shop", "com.docker.compose.service": "agent"}
-    assert Service.of(labels) == Service("shop", "agent", (), "/")
+    assert Composed.of(labels) == Composed("shop", "agent", (), "/")
 
 
 def test_the_lines_to_change_are_said_as_they_must_be_written() -> None:
@@ -162,7 +162,7 @@ def test_the_move_is_taken_back_though_compose_deleted_the_old_container(project
 @pytest.mark.xdist_group("docker")
 def test_the_hash_is_the_one_that_compose_itself_gives_the_container(project: Project) -> None:
     running = look(project.tiny.target.engine, project.tiny.name)
-    service = Service.of(running.labels)
+    service = Composed.of(running.labels)
     assert service is not None
     assert config_hash(service, os.environ) == running.labels["com.docker.compose.config-hash"]
 
