@@ -6,6 +6,10 @@ What was found goes in as TOML strings, never as text; no secret is in it, only 
 import json
 
 from moss.cli.guess import Found
+from moss.cli.guess_container import Container
+
+OPEN = 'kind = "process"              # plain processes: they isolate nothing'
+ISOLATE = 'kind = "docker"               # containers without a network, hardened and bounded'
 
 TEXT = """\
 # How MOSS sees this agent. Paths are relative to this file. `moss doctor` checks each line of it.
@@ -20,22 +24,7 @@ protected = ["moss.toml", "Dockerfile", ".github/**"]   # what it never may
 tests = [{tests}]            # may be added to, never changed
 {check}
 
-[build]
-kind = "checkout"             # an image is the plain tree of a commit
-{smoke}
-
-[live]
-kind = "process"
-# {{port}} {{state}} {{image}} {{gateway}} {{token}} are filled in. The model goes through the gateway: so every failing
-# turn comes with a recording of what the model really said.
-argv = {argv}
-env = {{ PYTHONPATH = "{{image}}", OPENAI_BASE_URL = "{{gateway}}/v1", OPENAI_API_KEY = "{{token}}" }}
-preflight_env = {{}}            # added in preflight and trials: switch outward effects off (mail, payments, posts)
-port = {port}                   # where users talk to it: the hold proxy listens here
-state = "state"               # the folder that the agent keeps its state in
-grace_seconds = 10            # it gets SIGTERM and so long to end
-start_seconds = 60            # it gets so long to be ready
-
+{run}
 [health]
 path = {health}
 ready_status = 200            # 503: still starting
@@ -66,7 +55,7 @@ seal_at = 8
 # check = {{ kind = "tool_called", tool = "refund", at_most = 1 }}
 
 [boxes]
-kind = "process"              # plain processes: they isolate nothing
+{boxes}
 parallel = 2
 
 [gateway]                     # the only way to a model, and the meter
@@ -100,21 +89,75 @@ port = 8791
 # public_key = "..."
 """
 
+PROCESS = """\
+[build]
+kind = "checkout"             # an image is the plain tree of a commit
+{smoke}
 
-def fill(found: Found) -> str:
+[live]
+kind = "process"
+# {{port}} {{state}} {{image}} {{gateway}} {{token}} are filled in. The model goes through the gateway: so every failing
+# turn comes with a recording of what the model really said.
+argv = {argv}
+env = {{ PYTHONPATH = "{{image}}", OPENAI_BASE_URL = "{{gateway}}/v1", OPENAI_API_KEY = "{{token}}" }}
+preflight_env = {{}}            # added in preflight and trials: switch outward effects off (mail, payments, posts)
+port = {port}                   # where users talk to it: the hold proxy listens here
+state = "state"               # the folder that the agent keeps its state in
+grace_seconds = 10            # it gets SIGTERM and so long to end
+start_seconds = 60            # it gets so long to be ready
+"""
+
+CONTAINER = """\
+[build]
+kind = "docker"               # an image of the Dockerfile in the source
+dockerfile = "Dockerfile"
+{smoke}
+
+[live]
+kind = "docker"
+container = {container}       # its name; it keeps it
+port = {port}                   # inside the container; users go on using the port of this host that it publishes
+state = {state}               # the folder inside that a volume or a bind mount keeps
+# {{port}} {{state}} {{gateway}} {{token}} are filled in, over the container's own variables. The model goes through the
+# gateway: so every failing turn comes with a recording of what the model really said.
+env = {{ OPENAI_BASE_URL = "{{gateway}}/v1", OPENAI_API_KEY = "{{token}}" }}
+preflight_env = {{}}            # added in preflight and trials: switch outward effects off (mail, payments, posts)
+grace_seconds = 10            # it gets SIGTERM and so long to end; its own --stop-timeout wins
+start_seconds = 60            # it gets so long to be ready
+"""
+
+
+def fill(found: Found, container: Container | None = None) -> str:
     """The file for what was found."""
-    module = found.module or "agent"
     return TEXT.format(
         name=_toml(found.name),
         source=_toml(found.source),
         editable=_toml(f"{found.module}/**" if found.module else "**"),
         tests=_toml(f"{found.tests or 'tests'}/**"),
         check=_check(found),
-        smoke=_line("smoke", ["python3", "-B", "-c", f"import {module}"]) if found.module else "# smoke = []",
-        argv=_list(["python3", "-B", "-m", module, "--port", "{port}", "--state", "{state}"]),
-        port=found.port,
+        run=_process(found) if container is None else _container(found, container),
+        boxes=ISOLATE if container is not None else OPEN,
         health=_toml(found.health),
     )
+
+
+def _process(found: Found) -> str:
+    argv = ["python3", "-B", "-m", found.module or "agent", "--port", "{port}", "--state", "{state}"]
+    return PROCESS.format(smoke=_smoke(found), argv=_list(argv), port=found.port)
+
+
+def _container(found: Found, container: Container) -> str:
+    return CONTAINER.format(
+        smoke=_smoke(found),
+        container=_toml(container.name),
+        port=container.port or found.port,
+        state=_toml(container.state or "/data"),
+    )
+
+
+def _smoke(found: Found) -> str:
+    words = ["python3", "-B", "-c", f"import {found.module}"]
+    return _line("smoke", words) if found.module else "# smoke = []"
 
 
 def _check(found: Found) -> str:
