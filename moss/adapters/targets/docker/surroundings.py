@@ -72,7 +72,10 @@ class Surroundings:
         address, boot = self.address(told), boot_of(told)
         if self.front is None or address is None or boot is None:
             return
-        backend = Backend(host=address, port=self._live.port, boot=boot)
+        # on MOSS's own network nobody else can get the address of an agent that has just ended; on the engine's default
+        # one any container can, and would be sent the users' messages
+        own = (told["NetworkSettings"]["Networks"] or {}).get(self.door.own_network) or {}
+        backend = Backend(host=own.get("IPAddress") or address, port=self._live.port, boot=boot)
 
         def say(client: HoldClient) -> None:
             if client.status().backend != backend:
