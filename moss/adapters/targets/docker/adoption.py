@@ -108,6 +108,8 @@ class Adoption:
         try:
             self._exchange(before)
             self._until_ready(before)
+            # not before: one that dies would be started over and over, and be seen running
+            self._restart(before.new, before.restart, before.retries)
         except MossError as error:
             self.undo()
             raise TargetError(f"the move did not work ({error}); the agent runs again as before") from error
@@ -194,7 +196,6 @@ class Adoption:
         if self._beside.front is not None:
             host = self._address(before)
             self._beside.front.client.backend(Backend(host=host, port=self._live.port, boot=self._boot(before)))
-        self._restart(before.new, before.restart, before.retries)
 
     def _until_ready(self, before: Before) -> None:
         assert before.new is not None
