@@ -1,8 +1,8 @@
 """Owns a tiny agent for tests of the live target: standard library only, so it runs from any tree by itself.
 
-`python agent.py --port N --state DIR` (in a container also `--host 0.0.0.0`). Its version and its faults stand in `conduct.json` beside it, since versions
-differ by their source. It keeps each message in `messages.jsonl` and in an SQLite database (WAL) before it answers,
-and holds a lock on its state: a second writer is written down in `violations`.
+`python agent.py --port N --state DIR` (in a container also `--host 0.0.0.0`). Its version and its faults stand in
+`conduct.json` beside it, since versions differ by their source. It keeps each message in `messages.jsonl` and in an
+SQLite database (WAL) before it answers, and holds a lock on its state: a second writer is written down in `violations`.
 """
 
 import argparse

@@ -31,6 +31,7 @@ def test_the_quick_benchmarks_run_and_their_last_line_has_every_figure() -> None
     assert (done.returncode == 0) is all(row["ok"] for row in found.values())
 
 
+@pytest.mark.slow
 def test_an_unknown_name_is_wrong_use() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "tests.benchmarks", "nonsense"], cwd=ROOT, capture_output=True, text=True

@@ -36,7 +36,8 @@ ARGUMENTS: dict[str, list[str]] = {
     "reject": ["{}", "--because", "{}"], "approve": ["{}", "--as", "{}", "--yes"], "dismiss": ["{}", "--because", "{}"],
     "flag": ["{}", "1", "--because", "{}", "--expect", "{}"], "keys new": ["{}"], "keys revoke": ["{}"],
     "token new": ["{}", "--role", "viewer"], "token revoke": ["{}"], "store restore": ["{}"], "rollback": ["{}"],
-    "adopt": ["--commit", "{}"], "init": ["{}"], "gateway usage": ["{}"], "notices": ["{}"], "status": ["{}"], "doctor": ["{}"],
+    "adopt": ["--commit", "{}"], "init": ["{}"], "gateway usage": ["{}"], "notices": ["{}"], "status": ["{}"],
+    "doctor": ["{}"],
 }  # fmt: skip
 
 

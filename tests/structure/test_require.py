@@ -25,6 +25,7 @@ def test_everywhere():
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("required", "code", "last"),
     [
@@ -55,6 +56,7 @@ def pytest_collection_finish(session):
 """
 
 
+@pytest.mark.slow
 def test_tests_with_containers_are_one_group_for_one_worker(tmp_path: Path) -> None:
     (tmp_path / "conftest.py").write_text(GROUPED)
     (tmp_path / "test_needs.py").write_text(TEST)
@@ -91,6 +93,7 @@ def test_waits():
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("option", "last"), [([], "3 passed"), (["--bound-cpu"], "1 failed, 2 passed")])
 def test_a_fast_test_is_bound_in_processor_time_not_in_what_it_waits(
     tmp_path: Path, option: list[str], last: str

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moss.adapters.builders.docker_command import Build, cause
-from moss.dockerd.found import Found, reference, repository
 from moss.config import DockerBuild
+from moss.dockerd.found import Found, reference, repository
 from moss.errors import BuildBroken, BuildFailed, NoSpace
 
 

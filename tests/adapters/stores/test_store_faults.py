@@ -185,6 +185,7 @@ def in_use(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return base / "copy"
 
 
+@pytest.mark.slow
 @settings(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
