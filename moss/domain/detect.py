@@ -21,6 +21,8 @@ TEXT_LIMIT = 1 << 18
 QUOTE = 300
 TELLS_ERROR = b'"error'
 """In the line's own keys and, behind a backslash, in JSON inside a tool's result: one search for both."""
+TELLING = ('"error"', '"exit_code"', '"status"', "\\u")
+"""One of these is in a JSON result that tells of an error: its keys, or the beginning of an escape inside of one."""
 EVERY_LINE = b""
 """The signal of a detector that must see every turn."""
 
@@ -170,7 +172,7 @@ BUILTIN: dict[str, type[ToolError | ExitCode | StreamCut | HttpError | Length | 
 
 def result_error(result: str) -> str | None:
     """The error that a tool's result tells of: JSON with `error` not null, `exit_code` not 0 or `status` "error"."""
-    if not result.lstrip().startswith("{"):
+    if not result.lstrip().startswith("{") or not any(key in result for key in TELLING):
         return None
     try:
         told = json.loads(result)

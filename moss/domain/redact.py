@@ -47,7 +47,7 @@ class Redactor:
 
     def redact(self, text: str) -> tuple[str, int]:
         """The text without secrets, and how many there were (placeholders of before are not counted)."""
-        if not self.suspects(text.encode("utf-8", "surrogatepass")):
+        if not text or not self.suspects(text.encode("utf-8", "surrogatepass")):
             return text, 0
         found = [*self._user(text), *secrets.spans(text)]
         if (folded := plain(text)) is not None:
@@ -233,14 +233,14 @@ class _Count:
         return None if text is None else self(text)
 
     def tool(self, tool: ToolCall) -> ToolCall:
-        return tool.model_copy(
-            update={
-                "name": self(tool.name),
-                "arguments": self(tool.arguments),
-                "result": self(tool.result),
-                "error": self.maybe(tool.error),
-            }
-        )
+        before = self.count
+        fresh = {
+            "name": self(tool.name),
+            "arguments": self(tool.arguments),
+            "result": self(tool.result),
+            "error": self.maybe(tool.error),
+        }
+        return tool if self.count == before else tool.model_copy(update=fresh)
 
 
 def _announced(lower: stringzilla.Str) -> bool:

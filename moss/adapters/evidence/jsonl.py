@@ -15,7 +15,9 @@ from pathlib import Path, PurePosixPath
 
 import orjson
 
-from moss.adapters.evidence.line import LONGEST, BadLine, read_line
+from moss.adapters.evidence.blocks import LONGEST
+from moss.adapters.evidence.far import blocks
+from moss.adapters.evidence.line import BadLine, read_line
 from moss.adapters.evidence.mark import TAIL, Bad, Mark, mark_of, tail_hash
 from moss.adapters.evidence.past import earlier_lines
 from moss.adapters.evidence.sieve import Line, Passed, Sieve, Spread
@@ -101,11 +103,12 @@ class JsonlSource:
             if file is None:
                 continue
             with file:
-                for passed in sieve.blocks(file, 0, Spread(1), every=True):
+                end = 0
+                for passed in sieve.blocks(file.fileno(), 0, Spread(1), every=True):
                     found += [turn for line in passed.lines if (turn := self._turn_of(line.raw))]
-                    if passed.end > left:
+                    if (end := passed.end) > left:
                         break
-                left -= file.tell()
+                left -= end
         return sorted(
             (turn for turn in found if session in (None, turn.session)), key=lambda turn: (turn.session, turn.ordinal)
         )
@@ -179,7 +182,7 @@ class JsonlSource:
 
     def _first_bad(self, root: Path, path: str) -> str | None:
         with self._open(root, path) as file:
-            for passed in Sieve(()).blocks(file, 0, Spread(1), every=True):
+            for passed in Sieve(()).blocks(file.fileno(), 0, Spread(1), every=True):
                 for line in passed.lines[:5]:
                     if isinstance(told := self._read(path, line), Rejected):
                         return f"{told.where}: {told.because}"
@@ -200,7 +203,9 @@ class JsonlSource:
                 yield piece.scan(file)
                 return
             spread.base -= mark.at
-            for passed in sieve.blocks(file, mark.at, spread, every):
+            number = file.fileno()
+            passes = sieve.blocks(number, mark.at, spread, True) if every else blocks(sieve, number, mark.at, spread)
+            for passed in passes:
                 if not self._take(piece, passed):
                     break
                 if len(piece.turns) >= PIECE or piece.end - piece.start >= PIECE_BYTES:

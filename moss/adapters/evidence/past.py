@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from io import FileIO
 
-from moss.adapters.evidence.line import LONGEST
+from moss.adapters.evidence.blocks import LONGEST
 
 WINDOW = 1 << 20
 

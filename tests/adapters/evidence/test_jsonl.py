@@ -10,8 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from moss.adapters.evidence import jsonl
+from moss.adapters.evidence.blocks import LONGEST
 from moss.adapters.evidence.jsonl import JsonlSource
-from moss.adapters.evidence.line import LONGEST, write_line
+from moss.adapters.evidence.line import write_line
 from moss.config import JsonlEvidence
 from moss.domain.evidence import Turn
 from moss.domain.redact import Redactor
