@@ -17,7 +17,18 @@ from urllib.parse import quote
 
 from moss.adapters.source.git_ignored import ignored
 from moss.adapters.source.git_program import SECONDS, Git
-from moss.adapters.source.git_trees import MODULE, Entry, Found, entries, export, oid_of, store_blobs, walk, write_tree
+from moss.adapters.source.git_trees import (
+    MODULE,
+    Blobs,
+    Entry,
+    Found,
+    entries,
+    export,
+    oid_of,
+    store_blobs,
+    walk,
+    write_tree,
+)
 from moss.domain.diffs import added_lines, changes, parted
 from moss.domain.ids import CommitId, Key
 from moss.domain.patch import FileChange, Patch
@@ -61,8 +72,11 @@ class GitSource:
         self._origin: _Origin | None = None
         self._trees: dict[CommitId, str] = {}
         """of commits that were asked for: neither is ever dropped or changed, and each look is a process of git"""
+        self._dated: dict[CommitId, str] = {}
         self._last: tuple[str, Sequence[Entry]] | None = None
         """the tree that was asked for last, and what is in it, where that is little"""
+        self._kept: dict[str, bytes] = {}
+        """contents of small files that were laid out"""
 
     def resolve(self, ref: str) -> CommitId:
         self._refresh()
@@ -84,7 +98,7 @@ class GitSource:
         fresh = into.with_name(f".{into.name}.new")
         remove_tree(fresh)
         try:
-            export(self._git, self._entries(tree), fresh)
+            export(Blobs(self._git, self._kept), self._entries(tree), fresh)
             remove_tree(into)
             fresh.rename(into)
         finally:
@@ -274,7 +288,8 @@ class GitSource:
 
     def _commit_tree(self, tree: str, base: CommitId, message: str) -> CommitId:
         """Dated as its base: a commit's time would make it another one at each try."""
-        date = self._git.word("log", "-1", "--format=%cI", "--end-of-options", base)
+        date = self._dated.get(base) or self._git.word("log", "-1", "--format=%cI", "--end-of-options", base)
+        self._dated[base] = date
         who = {f"GIT_{role}_{part}": value for role in ("AUTHOR", "COMMITTER") for part, value in WHO.items()}
         own = self._git.within(GIT_AUTHOR_DATE=date, GIT_COMMITTER_DATE=date, **who)
         text = message.replace("\0", "").encode(errors="backslashreplace")

@@ -11,11 +11,14 @@ import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from moss.adapters.source.git_program import Git
 from moss.errors import Refused, UserError
 
 CHUNK = 1 << 20
+SMALL, KEPT = 16 << 10, 512
+"""Bytes of a blob up to which it is kept in memory, and how many are kept."""
 LINK, PROGRAM, FILE, MODULE = "120000", "100755", "100644", "160000"
 
 
@@ -47,16 +50,20 @@ def entries(git: Git, tree: str) -> Sequence[Entry]:
     return found
 
 
-def export(git: Git, tree: Sequence[Entry], into: Path) -> None:
+def export(blobs: "Blobs", tree: Sequence[Entry], into: Path) -> None:
     """Writes a tree as plain files into the new folder `into`. Raises: UserError for names no tree may have."""
     base, links = os.fsencode(into), []
     os.makedirs(base, mode=0o700)
-    with _Blobs(git) as blobs:
+    made = {base}
+    with blobs:
         for entry in tree:
             if any(unholdable(part) for part in entry.path.split(b"/")):
                 raise UserError(f"the commit holds the path {entry.path!r}, which no file may have")
             target = os.path.join(base, entry.path)
-            os.makedirs(target if entry.mode == MODULE else os.path.dirname(target), exist_ok=True)
+            folder = target if entry.mode == MODULE else os.path.dirname(target)
+            if folder not in made:
+                os.makedirs(folder, exist_ok=True)
+                made.add(folder)
             match entry.mode:
                 case "160000":
                     continue
@@ -76,23 +83,44 @@ def _write(target: bytes, mode: int, pieces: Iterator[bytes]) -> None:
             out.write(piece)
 
 
-class _Blobs:
-    """Contents of blobs, from one git process."""
+class Blobs:
+    """Contents of blobs, from one git process, which starts when one is asked for that is not kept. Small ones are
+    kept: stage after stage lays the same tree out."""
 
-    def __init__(self, git: Git) -> None:
-        self._git = git
+    def __init__(self, git: Git, kept: dict[str, bytes]) -> None:
+        self._git, self._kept = git, kept
+        self._cat: subprocess.Popen[bytes] | None = None
 
-    def __enter__(self) -> "_Blobs":
-        argv, env = self._git.argv(["cat-file", "--batch"]), self._git.environment()
-        self._cat = subprocess.Popen(argv, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    def __enter__(self) -> "Blobs":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._cat.kill()
-        self._cat.communicate()
+        if self._cat is not None:
+            self._cat.kill()
+            self._cat.communicate()
 
     def read(self, oid: str) -> Iterator[bytes]:
         """In pieces; all of them must be taken."""
+        if (kept := self._kept.get(oid)) is not None:
+            yield kept
+            return
+        size, cat = self._asked(oid)
+        if size <= SMALL:
+            piece = self._taken(cat, oid, size)
+            if len(self._kept) >= KEPT:
+                self._kept.clear()
+            self._kept[oid] = piece
+            yield piece
+        else:
+            for at in range(0, size, CHUNK):
+                yield self._taken(cat, oid, min(CHUNK, size - at))
+        cat.read(1)
+
+    def _asked(self, oid: str) -> tuple[int, IO[bytes]]:
+        """The blob's size, and where its content comes next."""
+        if self._cat is None:
+            argv, env = self._git.argv(["cat-file", "--batch"]), self._git.environment()
+            self._cat = subprocess.Popen(argv, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert self._cat.stdin
         assert self._cat.stdout
         self._cat.stdin.write(oid.encode() + b"\n")
@@ -100,14 +128,13 @@ class _Blobs:
         words = self._cat.stdout.readline().split()
         if len(words) != 3:
             raise UserError(f"the object {oid} is missing", where=str(self._git.repository))
-        left = int(words[2])
-        while left:
-            piece = self._cat.stdout.read(min(left, CHUNK))
-            if not piece:
-                raise UserError(f"the object {oid} cannot be read", where=str(self._git.repository))
-            left -= len(piece)
-            yield piece
-        self._cat.stdout.read(1)
+        return int(words[2]), self._cat.stdout
+
+    def _taken(self, cat: IO[bytes], oid: str, size: int) -> bytes:
+        piece = cat.read(size)
+        if len(piece) < size:
+            raise UserError(f"the object {oid} cannot be read", where=str(self._git.repository))
+        return piece
 
 
 def unholdable(name: bytes) -> bool:

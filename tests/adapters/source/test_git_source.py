@@ -11,6 +11,7 @@ import pytest
 
 from moss.adapters.source.git import GitSource
 from moss.adapters.source.git_program import Git
+from moss.adapters.source.git_trees import KEPT, SMALL
 from moss.domain.ids import CommitId, Key
 from moss.domain.patch import Patch
 from moss.errors import Refused, UserError
@@ -520,3 +521,37 @@ def test_what_a_killed_controller_left_is_swept(source: GitSource, base: CommitI
     source.export(base, tree)
     assert [path.name for path in scratch.iterdir()] == ["young"]
     assert not (tmp_path / ".tree.new").exists()
+
+
+# ------------------------------------------------------------------ what is kept
+
+
+def test_files_that_are_kept_are_laid_out_again_as_they_were(
+    source: GitSource, repository: Repository, tmp_path: Path
+) -> None:
+    repository.write("large.txt", "x" * (3 * SMALL))
+    repository.write("deep/er/small.txt", "small")
+    first = repository.commit()
+    source.export(first, tmp_path / "first")
+    repository.write("tools.py", "other\n")
+    later = repository.commit("later")
+    source.export(later, tmp_path / "later")
+    source.export(first, tmp_path / "again")
+    told = {path.relative_to(tmp_path / "again"): path.read_text() for path in (tmp_path / "again").rglob("*.*")}
+    assert told == {
+        Path("tools.py"): "one\ntwo\nthree\n",
+        Path("large.txt"): "x" * (3 * SMALL),
+        Path("deep/er/small.txt"): "small",
+    }
+    assert (tmp_path / "later" / "tools.py").read_text() == "other\n"
+
+
+def test_only_some_small_files_are_kept_in_memory(source: GitSource, repository: Repository, tmp_path: Path) -> None:
+    for number in range(2 * KEPT):
+        repository.write(f"many/{number}.txt", f"{number}")
+    commit = repository.commit()
+    for name in ("one", "two"):
+        source.export(commit, tmp_path / name)
+        found = [(tmp_path / name / "many" / f"{number}.txt").read_text() for number in range(2 * KEPT)]
+        assert found == [f"{number}" for number in range(2 * KEPT)]
+    assert len(source._kept) <= KEPT
