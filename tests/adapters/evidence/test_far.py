@@ -1,5 +1,6 @@
 """A log that two processes sieve gives what one gives, whatever becomes of the second one."""
 
+import contextlib
 import json
 import os
 import signal
@@ -26,7 +27,13 @@ def log(tmp_path: Path) -> Path:
 
 
 def children() -> list[psutil.Process]:
-    return psutil.Process().children()
+    """The second processes of scans; whatever else this process started for other tests is left aside."""
+    found = []
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.Error):
+            if far.__name__ in child.cmdline():
+                found.append(child)
+    return found
 
 
 class Shared:
