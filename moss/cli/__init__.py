@@ -20,6 +20,8 @@ def main(argv: list[str] | None = None) -> int:
     """Runs one command; its exit code."""
     # A short command makes many objects and hardly any garbage: looking for some takes a tenth of its time.
     gc.set_threshold(20_000, 20, 20)
+    # pydantic would read the metadata of every installed package for plugins, and hand them all that we validate.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     words = list(sys.argv[1:] if argv is None else argv)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
