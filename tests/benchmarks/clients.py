@@ -70,11 +70,9 @@ def asking(ask: Callable[[], str | None]) -> Iterator[Asking]:
         thread.join()
 
 
-def boot_at(port: int | None) -> str | None:
-    """Which start of the clerk answers its health at a port, None where none is ready there."""
-    if port is None:
-        return None
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
+def boot_at(host: str, port: int) -> str | None:
+    """Which start of the clerk answers its health there, None where none is ready."""
+    connection = http.client.HTTPConnection(host, port, timeout=2)
     try:
         connection.request("GET", "/health")
         answer = connection.getresponse()
@@ -102,7 +100,7 @@ def by_hand(spec: Spec, state: Path) -> ByHand:
     now = [ports[0]]
     began: list[subprocess.Popen[bytes]] = [_start(spec, ports[0], state, other)]
     try:
-        with asking(lambda: boot_at(now[0])) as client:
+        with asking(lambda: boot_at("127.0.0.1", now[0])) as client:
             old = client.until_answered()
             client.until(lambda: len(client.answers) > 10)
             began[0].send_signal(signal.SIGTERM)

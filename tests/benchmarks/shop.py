@@ -10,7 +10,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -28,6 +28,7 @@ from moss.ports import Readiness
 from moss.settings import load as load_settings
 from moss.testing.samples import batch, failure
 from moss.wiring import Wiring
+from tests.benchmarks.clients import ByHand, boot_at, by_hand
 from tests.benchmarks.journals import story
 
 APPROVER = "bench"
@@ -41,7 +42,7 @@ SETTINGS = (
 
 @dataclass(frozen=True, slots=True)
 class Shop:
-    """A clerk that serves. `place` has its ports and folders, `key` is its approver's."""
+    """A clerk that serves as a process. `place` has its ports and folders, `key` is its approver's."""
 
     place: Workshop
     wired: Wiring
@@ -104,21 +105,35 @@ class Shop:
         return spec
 
     @property
+    def state(self) -> Path:
+        """The live agent's state, as this host sees it."""
+        return self.place.state
+
+    @property
     def died(self) -> Path:
         """Where a candidate that exits writes down when it did."""
         return self.place.root / "died"
+
+    @property
+    def died_inside(self) -> str:
+        """The same as the candidate sees it."""
+        return str(self.died)
+
+    def boot(self) -> str | None:
+        """Which start of the agent answers where it listens itself, behind every proxy."""
+        agent = self.wired.process_target.home.read().agent
+        return boot_at("127.0.0.1", agent.port) if agent else None
+
+    def by_hand(self) -> ByHand:
+        """The same agent, stopped and started as a person does it."""
+        return by_hand(self.spec, self.state)
 
 
 @contextmanager
 def shop() -> Iterator[Shop]:
     """A clerk of its own that is ready."""
     folder = Path(tempfile.mkdtemp(prefix="moss-bench-"))
-    new_key(APPROVER, folder / "keys")
-    key = load_key(APPROVER, folder / "keys")
-    approvers = f'\n[consent]\napprovers = [{{ name = "{APPROVER}", public_key = "{key.public.text}" }}]\n'
-    place = lay_out(folder / "shop", approvers=approvers, more=SETTINGS)
-    settings = load_settings(place.toml, {"MOSS_HOME": str(place.root / ".moss")})
-    wired = Wiring(settings, dict(os.environ))
+    place, wired, key = laid_out(folder, SETTINGS)
     try:
         wired.start_gateway()
         wired.install(wired.source.resolve("HEAD"))
@@ -129,6 +144,16 @@ def shop() -> Iterator[Shop]:
         wired.stop_gateway()
         wired.store.close()  # type: ignore[attr-defined]
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def laid_out(folder: Path, more: Sequence[str], container: str | None = None) -> tuple[Workshop, Wiring, PrivateKey]:
+    """A workshop whose approver is the benchmark, with settings of its own."""
+    new_key(APPROVER, folder / "keys")
+    key = load_key(APPROVER, folder / "keys")
+    approvers = f'\n[consent]\napprovers = [{{ name = "{APPROVER}", public_key = "{key.public.text}" }}]\n'
+    place = lay_out(folder / "shop", approvers=approvers, more=more, container=container)
+    settings = load_settings(place.toml, {"MOSS_HOME": str(place.root / ".moss")})
+    return place, Wiring(settings, dict(os.environ)), key
 
 
 def until_ready(wired: Wiring, seconds: float = 30.0) -> None:

@@ -1,7 +1,8 @@
-"""How long a swap of the clerk takes away from its users, and what becomes of their messages, with real processes.
+"""How long a swap of the clerk takes away from its users, and what becomes of their messages: as a process, and as a
+container (`make` says which, `prefix` stands before the figures' names).
 
 gap        two clients of the same kind, in turn: one meets a swap without the hold proxy (it asks the agent's own
-           port), one meets the same process stopped and started by hand. The figure is the median of the pairs'
+           port), one meets the same agent stopped and started by hand. The figure is the median of the pairs'
            differences.
 refused    customers who send without pause through the hold proxy and wait as long as its deadline, while good and
            bad candidates come: every 503, every refused connection, every answer that was not kept.
@@ -11,16 +12,18 @@ exits      candidates that exit on the live state, at their start and under thei
 """
 
 import statistics
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 
 from examples.clerk import traffic
 from moss.domain.events import Outcome, StepDone, SwapResult, Version, read_event
 from moss.domain.ids import RunId
-from tests.benchmarks.clients import ByHand, asking, boot_at, by_hand
+from tests.benchmarks.clients import ByHand, asking
 from tests.benchmarks.rows import Row
 from tests.benchmarks.shop import Shop, shop
 
+Make = Callable[[], AbstractContextManager[Shop]]
+"""A clerk that serves, for as long as the block lasts."""
 LATE = """
 _ready = Server.ready
 def _late(self, agent):
@@ -41,7 +44,7 @@ Server.__init__ = _never
 NO_CANARY = """
 _post = Door.do_POST
 def _not_for_the_canary(self):
-    if not (self.headers.get("X-Session-Id") or "").startswith(("refused", "exits")):
+    if not (self.headers.get("X-Session-Id") or "").startswith("customer"):
         return self._json(500, _error("no"))
     return _post(self)
 Door.do_POST = _not_for_the_canary
@@ -58,7 +61,7 @@ UNDER_A_MESSAGE = (
     + """
 _post = Door.do_POST
 def _unless_moss(self):
-    return _exits() if (self.headers.get("X-Session-Id") or "").startswith(("refused", "exits")) else _post(self)
+    return _exits() if (self.headers.get("X-Session-Id") or "").startswith("customer") else _post(self)
 Door.do_POST = _unless_moss
 """
 )
@@ -75,54 +78,48 @@ BAD = {
 # ------------------------------------------------------------------ gap
 
 
-def measure_gap(quick: bool) -> list[Row]:
-    with shop() as made:
+def measure_gap(quick: bool, make: Make = shop, prefix: str = "") -> list[Row]:
+    with make() as made:
         one, two = made.base, made.candidate("two")
         pairs = [_pair(made, one if turn % 2 else two) for turn in range(1 if quick else 7)]
     swap, hand = (statistics.median(found) for found in zip(*((gap, other.gap) for gap, other in pairs), strict=True))
     more = statistics.median(gap - other.gap for gap, other in pairs)
     beside = f"swap {swap:.2f} s, by hand {hand:.2f} s, {len(pairs)} pairs"
     says = "what a client without the hold proxy misses in a good swap, above a stop and a start by hand"
-    return [Row("swap_gap_seconds", says, round(more, 3), 1.0, "s", beside=beside)]
+    return [Row(f"{prefix}swap_gap_seconds", says, round(more, 3), 1.0, "s", beside=beside)]
 
 
 def _pair(made: Shop, new: Version) -> tuple[float, ByHand]:
-    target = made.wired.process_target
-
-    def ask() -> str | None:
-        agent = target.home.read().agent
-        return boot_at(agent.port if agent else None)
-
-    with asking(ask) as client:
+    with asking(made.boot) as client:
         old = client.until_answered()
         run = made.swap(new)
         assert run.outcome is Outcome.COMMITTED, (run.outcome, run.because)
         gap = client.gap(old, client.until_answered(but=old))
-    return gap, by_hand(made.spec, made.place.state)
+    return gap, made.by_hand()
 
 
 # ------------------------------------------------------------------ refused
 
 
-def measure_refused(quick: bool) -> list[Row]:
+def measure_refused(quick: bool, make: Make = shop, prefix: str = "") -> list[Row]:
     good = {"good": GOOD["good"]} if quick else GOOD
     bad = {"exits": BAD["exits"]} if quick else BAD
-    with shop() as made:
+    with make() as made:
         return [
-            _refused(made, "refused_good", Outcome.COMMITTED, good),
-            _refused(made, "refused_bad", Outcome.ROLLED_BACK, bad),
+            _refused(made, f"{prefix}refused_good", Outcome.COMMITTED, good),
+            _refused(made, f"{prefix}refused_bad", Outcome.ROLLED_BACK, bad),
         ]
 
 
 def _refused(made: Shop, name: str, wanted: Outcome, conducts: Mapping[str, str]) -> Row:
     tally = traffic.Tally()
     for kind, conduct in conducts.items():
-        candidate = made.candidate(kind, _filled(conduct, made.died))
-        with traffic.Steady("127.0.0.1", made.place.port, name=f"{name}-{kind}") as steady:
+        candidate = made.candidate(kind, _filled(conduct, made.died_inside))
+        with traffic.Steady("127.0.0.1", made.place.port, name=f"customer-{name}-{kind}") as steady:
             run = made.swap(candidate)
         assert run.outcome is wanted, (kind, run.outcome, run.because)
         _add(tally, steady.tally())
-    gone = traffic.missing(made.place.state, tally.acknowledged)
+    gone = traffic.missing(made.state, tally.acknowledged)
     beside = (
         f"{tally.sent} sent past {len(conducts)} candidates, longest wait {tally.longest_wait:.1f} s, "
         f"{tally.failed} ended with the candidate that had them, {len(gone)} answered but not kept"
@@ -140,12 +137,12 @@ def _add(to: traffic.Tally, more: traffic.Tally) -> None:
 # ------------------------------------------------------------------ exits
 
 
-def measure_exits(quick: bool) -> list[Row]:
+def measure_exits(quick: bool, make: Make = shop, prefix: str = "") -> list[Row]:
     times = 1 if quick else 3
-    with shop() as made:
-        start = statistics.median(by_hand(made.spec, made.place.state).start for _ in range(times))
+    with make() as made:
+        start = statistics.median(made.by_hand().start for _ in range(times))
         seen = [
-            _exit(made, f"exits-{kind}-{turn}", _filled(conduct, made.died))
+            _exit(made, f"exits-{kind}-{turn}", _filled(conduct, made.died_inside))
             for turn in range(times)
             for kind, conduct in enumerate((AT_ITS_START, UNDER_A_MESSAGE))
         ]
@@ -153,8 +150,14 @@ def measure_exits(quick: bool) -> list[Row]:
     says = "the old version answers again after a candidate's exit, its own start taken off, worst"
     beside = f"{again:.2f} s in all, its own start {start:.2f} s"
     return [
-        Row("exit_seen_seconds", f"a candidate's exit is on record, worst of {len(seen)}", round(after, 3), 1.0, "s"),
-        Row("exit_serving_again_seconds", says, round(again - start, 3), 3.0, "s", beside=beside),
+        Row(
+            f"{prefix}exit_seen_seconds",
+            f"a candidate's exit is on record, worst of {len(seen)}",
+            round(after, 3),
+            1.0,
+            "s",
+        ),
+        Row(f"{prefix}exit_serving_again_seconds", says, round(again - start, 3), 3.0, "s", beside=beside),
     ]
 
 
@@ -164,7 +167,7 @@ def _exit(made: Shop, name: str, conduct: str) -> tuple[float, float]:
     candidate, sent = made.candidate(name, conduct), iter(range(10**9))
 
     def ask() -> str | None:
-        outcome = traffic.send("127.0.0.1", made.place.port, f"{name}-{next(sent)}", "Thank you.")
+        outcome = traffic.send("127.0.0.1", made.place.port, f"customer-{name}-{next(sent)}", "Thank you.")
         return "served" if outcome.status == 200 else None
 
     with asking(ask) as client:
@@ -185,5 +188,5 @@ def _seen_at(made: Shop, run: RunId) -> float:
     raise AssertionError("no phase of the swap failed")
 
 
-def _filled(conduct: str, died: Path) -> str:
-    return conduct.format(died=str(died)) if "{died!r}" in conduct else conduct
+def _filled(conduct: str, died: str) -> str:
+    return conduct.format(died=died) if "{died!r}" in conduct else conduct
