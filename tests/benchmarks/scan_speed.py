@@ -4,11 +4,12 @@
 
 The file: sessions of 1 to 30 turns of a tool-using agent, 2 % of them failed, with some mail addresses and keys in
 them. Each scan is a process of its own that reads the file from its beginning, decodes, redacts and gives out every
-failing turn; its peak memory is the process's own. The pairs are interleaved and the ratio is the median of theirs.
+failing turn; its peak memory is the process's own and that of the helper that it starts, added up. The pairs are interleaved and the ratio is the median of theirs.
 """
 
 import json
 import random
+import resource
 import statistics
 import subprocess
 import sys
@@ -149,8 +150,9 @@ def _scan(path: Path) -> dict[str, float]:
         failed += sum(bool(detectors.findings(turn)) for turn in piece.turns)
         aside += time.perf_counter() - paused
     seconds = time.perf_counter() - began - aside
-    # `getrusage` would say the memory of the process that forked this one.
-    peak = int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 1024
+    # Of this process itself `getrusage` would say the memory of the one that forked it; of its helper it may, too.
+    own = int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
+    peak = (own + resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss) / 1024
     return {"seconds": seconds, "turns": turns, "sessions": sessions, "failed": failed, "megabytes": peak}
 
 

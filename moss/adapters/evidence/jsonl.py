@@ -30,7 +30,7 @@ from moss.errors import UserError
 from moss.files import open_beneath
 from moss.ports import Cursor, Probed, Rejected, Scan
 
-PIECE = 256
+PIECE = 32
 """Turns of one piece of a scan."""
 PIECE_BYTES = 64 << 20
 GUARDS = 256
@@ -261,7 +261,7 @@ class JsonlSource:
 
     def _given(self, path: str, line: Line, turn: Turn) -> Turn:
         """The turn without secrets; where it stood is remembered for `history`."""
-        fresh = self._redactor.turn(turn) if self._redactor.suspects(line.raw, json=True) else turn
+        fresh = self._clean(turn, line.raw)
         self._places[(fresh.session, fresh.ordinal)] = (path, line.at, turn.session)
         if len(self._places) > REMEMBERED:
             self._places.popitem(last=False)
@@ -272,7 +272,11 @@ class JsonlSource:
             turn = read_line(raw)
         except BadLine:
             return None
-        return self._redactor.turn(turn) if session in (None, turn.session) else None
+        return self._clean(turn, raw) if session in (None, turn.session) else None
+
+    def _clean(self, turn: Turn, raw: bytes) -> Turn:
+        """The turn of a line, without secrets."""
+        return self._redactor.turn(turn) if self._redactor.suspects(raw, json=True) else turn
 
 
 class _Piece:
