@@ -4,7 +4,8 @@
 
 The file: sessions of 1 to 30 turns of a tool-using agent, 2 % of them failed, with some mail addresses and keys in
 them. Each scan is a process of its own that reads the file from its beginning, decodes, redacts and gives out every
-failing turn; its peak memory is the process's own and that of the helper that it starts, added up. The pairs are interleaved and the ratio is the median of theirs.
+failing turn; its peak memory is the process's own and that of the helper that it starts, added up. The pairs are
+interleaved and the ratio is the median of theirs.
 """
 
 import json
