@@ -328,6 +328,12 @@ class Settings(Frozen):
         folder = state_folder(self.live)
         return self.path(folder) if folder is not None else None
 
+    @property
+    def session_header(self) -> str:
+        """In which header a request names its conversation."""
+        turn = self.turn if isinstance(self.turn, OpenAiTurn) else OpenAiTurn()
+        return turn.session_header
+
     def path(self, path: Path) -> Path:
         """A path of `moss.toml`, made absolute."""
         return path if path.is_absolute() else self.root / path

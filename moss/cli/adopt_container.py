@@ -60,7 +60,6 @@ def move_container(session: Session, commit: str, yes: bool) -> "Image":
     elif not session.screen.json:
         session.screen.lines(told)
     target.adoption.adopt(running, image, project.hash)
-    target.keep_alive()  # the proxy is told of the agent on MOSS's own network
     return image
 
 

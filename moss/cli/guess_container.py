@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from moss.dockerd.labels import COMPOSE_FOLDER, ROLE
 from moss.errors import MossError, TargetDown
 
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,99}")
 PLACE = re.compile(r"(/[A-Za-z0-9_.-]+)+")
-FOLDER = "com.docker.compose.project.working_dir"
-OURS = "moss.dev/role"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +55,11 @@ def containers_of(folder: Path, slug: str, wanted: str | None = None, engine: st
 
 def _belongs(row: dict[str, Any], folder: Path, slug: str) -> bool:
     labels = row.get("Labels") or {}
-    if OURS in labels:
+    if ROLE in labels:
         return False
     names = {name.lstrip("/") for name in row["Names"]}
     repository = str(row.get("Image") or "").partition("@")[0].rpartition("/")[2].partition(":")[0]
-    return labels.get(FOLDER) == str(folder) or slug in names or slug == repository
+    return labels.get(COMPOSE_FOLDER) == str(folder) or slug in names or slug == repository
 
 
 def _told(told: dict[str, Any], folder: Path) -> Container:

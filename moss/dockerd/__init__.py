@@ -5,11 +5,13 @@ from moss.dockerd.engine import (
     NO_SPACE,
     OLDEST,
     SOCKET,
+    Config,
     Conflict,
     Engine,
     Gone,
     home_tag,
     labels_filter,
+    moment,
     plain,
 )
 
@@ -18,10 +20,12 @@ __all__ = [
     "NO_SPACE",
     "OLDEST",
     "SOCKET",
+    "Config",
     "Conflict",
     "Engine",
     "Gone",
     "home_tag",
     "labels_filter",
+    "moment",
     "plain",
 ]

@@ -11,6 +11,7 @@ import socket
 import threading
 import weakref
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -21,6 +22,8 @@ from moss.files import made_once
 if TYPE_CHECKING:
     from docker import APIClient
 
+Config = dict[str, Any]
+"""The engine's own form: it comes from the engine and goes to the engine."""
 SOCKET = "unix:///var/run/docker.sock"
 OLDEST = (1, 41)
 """Docker 20.10, Debian 11's and 12's."""
@@ -62,6 +65,30 @@ class Engine:
         """For calls that last as long as a container does."""
         with self._connecting:
             return self._streams
+
+    @property
+    def version(self) -> tuple[int, ...]:
+        """Of its API."""
+        with self.saying("the engine cannot be asked"):
+            return tuple(int(part) for part in self.api.api_version.split("."))
+
+    def container(self, name: str) -> Config | None:
+        """One container as the engine tells it, by its name or id; None where there is none."""
+        try:
+            with self.saying(f"the container {name} cannot be looked at"):
+                told: Config = self.api.inspect_container(name)
+                return told
+        except Gone:
+            return None
+
+    def image(self, name: str) -> Config | None:
+        """One image as the engine tells it, by its name or id; None where there is none."""
+        try:
+            with self.saying(f"the image {name} cannot be looked at"):
+                told: Config = self.api.inspect_image(name)
+                return told
+        except Gone:
+            return None
 
     def close(self) -> None:
         """Ends its connections; the next call makes new ones."""
@@ -135,6 +162,13 @@ def plain(words: object) -> str:
     """What an engine said, as one line that no terminal obeys."""
     text = " ".join(str(words).split())[:500]
     return "".join(sign if sign.isprintable() else "?" for sign in text)
+
+
+def moment(text: str) -> datetime:
+    """A time as the engine says it: RFC 3339 with nanoseconds, which Python does not read."""
+    whole, _, rest = text.partition(".")
+    fraction = rest.rstrip("Z")[:6] if rest else "0"
+    return datetime.fromisoformat(f"{whole.rstrip('Z')}.{fraction:0<6}").replace(tzinfo=UTC)
 
 
 def labels_filter(labels: dict[str, str]) -> dict[str, Any]:

@@ -4,12 +4,13 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from moss.dockerd.labels import HOME
 from moss.domain.ids import CommitId, Digest
 from moss.ports import Image
 
-HOME, NAME, COMMIT, SOURCE = "moss.dev/home", "moss.dev/name", "moss.dev/commit", "moss.dev/source"
-KEY, RUN, BASE = "moss.dev/key", "moss.dev/run", "moss.dev/base"
-"""Labels. `source` is the tree's digest with the settings of the build; `base` the ids of the images in FROM."""
+NAME, COMMIT, SOURCE, BASE = "moss.dev/name", "moss.dev/commit", "moss.dev/source", "moss.dev/base"
+"""Labels, beside those of `labels`. `source` is the tree's digest with the settings of the build; `base` the ids of the
+images in FROM."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,19 +13,15 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from moss.dockerd.engine import Config
+from moss.dockerd.labels import COMPOSE_IMAGE
 from moss.domain.frozen import Frozen
-
-Config = dict[str, Any]
-"""The engine's own form: it comes from the engine and goes to the engine."""
 
 OURS = "moss.dev/"
 USERS = "moss.dev/user"
 """label: names of what a person set, as a JSON list (`Env/FOO`, `Cmd`)"""
 LENT = "moss.dev/env"
 """label: names of the variables that MOSS set, as a JSON list"""
-COMPOSE_IMAGE = "com.docker.compose.image"
-"""label by which Compose sees whether a container runs the image that its file names"""
-
 REPOSITORY = "moss.dev/repository"
 """label: the name, without a tag, under which a person knows the image"""
 

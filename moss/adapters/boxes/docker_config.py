@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
+from moss.dockerd import Config
 from moss.errors import BoxRefused
 from moss.ports import BoxSpec, MountName, OwnStart
 
@@ -20,8 +20,6 @@ KEEPER_CAPABILITIES = ("KILL", "SYS_PTRACE", "DAC_OVERRIDE")
 KEEPER_IDLE = 300.0
 TREE = "/moss/image"
 """Where an image that is a plain tree is inside, read-only."""
-Config = dict[str, Any]
-"""The engine's own form: it goes to the engine and nowhere else."""
 
 
 @dataclass(frozen=True, slots=True)

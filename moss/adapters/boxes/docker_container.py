@@ -13,13 +13,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from moss.adapters.boxes.docker_folder import Folder
-from moss.adapters.boxes.docker_slots import HOME, SLOT
-from moss.dockerd import Conflict, Engine, Gone, labels_filter, plain
+from moss.adapters.boxes.docker_slots import SLOT
+from moss.dockerd import Conflict, Engine, Gone, labels_filter, moment, plain
+from moss.dockerd.labels import HOME, KEY, ROLE, RUN
 from moss.domain.ids import Key, RunId
 from moss.errors import BoxRefused
 from moss.ports import Box, BoxRole
 
-ROLE, KEY, RUN = "moss.dev/role", "moss.dev/key", "moss.dev/run"
 BOX, BOOT = "moss.dev/box", "moss.dev/boot"
 """Labels of a box beside its home and slot."""
 REMOVE_SECONDS = 60.0
@@ -50,17 +50,14 @@ class Container:
     name: str
 
     def state(self) -> State | None:
-        try:
-            with self.engine.saying(f"{self.name} cannot be looked at"):
-                found = self.engine.api.inspect_container(self.name)
-        except Gone:
+        if (found := self.engine.container(self.name)) is None:
             return None
         state = found["State"]
         return State(
             status=state["Status"],
             code=int(state["ExitCode"]),
             out_of_memory=bool(state["OOMKilled"]),
-            seconds=max(0.0, (_time(state["FinishedAt"]) - _time(state["StartedAt"])).total_seconds()),
+            seconds=max(0.0, (moment(state["FinishedAt"]) - moment(state["StartedAt"])).total_seconds()),
             slot=found["Config"]["Labels"].get(SLOT, ""),
         )
 
@@ -178,10 +175,3 @@ def _program_missing(words: str) -> int | None:
     if "executable file not found" in words or "no such file or directory" in words:
         return NOT_THERE
     return NO_PROGRAM if "permission denied" in words or "exec format error" in words else None
-
-
-def _time(text: str) -> datetime:
-    """RFC 3339 with nanoseconds, which Python does not read."""
-    whole, _, rest = text.partition(".")
-    fraction = rest.rstrip("Z")[:6] if rest else "0"
-    return datetime.fromisoformat(f"{whole.rstrip('Z')}.{fraction:0<6}+00:00")

@@ -37,12 +37,10 @@ class Images:
         if digest is not None and self._trees is not None:
             return replace(self.facts(None), workdir=TREE, tree=self._trees(digest))
         name = digest or self._settings.image
-        try:
-            with self._engine.saying(f"the image {name} cannot be looked at"):
-                found = self._engine.api.inspect_image(name)
-        except Gone:
+        found = self._engine.image(name)
+        if found is None:
             mend = "" if digest else f" (mend: docker pull {name}, or scripts/images where nothing can be pulled)"
-            raise BoxRefused(f"the image {name} is gone{mend}") from None
+            raise BoxRefused(f"the image {name} is gone{mend}")
         told = found["Config"] or {}
         return ImageFacts(
             id=found["Id"],

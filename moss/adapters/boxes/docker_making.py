@@ -11,12 +11,14 @@ from pathlib import Path
 
 from moss.adapters.boxes import docker_config
 from moss.adapters.boxes.docker_config import ImageFacts, place
-from moss.adapters.boxes.docker_container import BOOT, BOX, KEY, ROLE, RUN, Container
+from moss.adapters.boxes.docker_container import BOOT, BOX, Container
 from moss.adapters.boxes.docker_folder import Ended, Folder, Launched
 from moss.adapters.boxes.docker_images import Images, give
 from moss.adapters.boxes.docker_keeper import BOX_PORT, size
-from moss.adapters.boxes.docker_slots import HOME, SLOT, SlotGone, Slots
+from moss.adapters.boxes.docker_slots import SLOT, SlotGone, Slots
 from moss.adapters.boxes.places import fill_places
+from moss.dockerd import Config
+from moss.dockerd.labels import HOME, KEY, ROLE, RUN
 from moss.domain.launch import fill, fill_all
 from moss.errors import BoxRefused
 from moss.files import remove_tree
@@ -98,9 +100,7 @@ class Making:
         fresh.rename(folder.path)
         return told
 
-    def _config(
-        self, spec: BoxSpec, folder: Folder, told: Launched, image: ImageFacts, user: str, slot: str
-    ) -> "docker_config.Config":
+    def _config(self, spec: BoxSpec, folder: Folder, told: Launched, image: ImageFacts, user: str, slot: str) -> Config:
         words = docker_config.words(told.tree, told.port, told.state)
         given = {name: fill(value, words) for name, value in spec.env.items()}
         env = docker_config.environment(image, given, spec.own)

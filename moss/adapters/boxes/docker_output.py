@@ -104,7 +104,7 @@ def whole_log(engine: Engine, container: str) -> Any:
     for kind, piece in frames(engine, container, follow=True):
         came[kind] = came.get(kind, 0) + len(piece)
         yield kind, piece
-    if tuple(int(part) for part in engine.api.api_version.split(".")) < FOLLOWS_TO_THE_END:
+    if engine.version < FOLLOWS_TO_THE_END:
         yield from beyond(came, frames(engine, container, follow=False))
 
 

@@ -16,10 +16,11 @@ from typing import Any
 
 from moss.adapters.boxes.docker_config import keeper_config
 from moss.dockerd import Conflict, Engine, Gone, labels_filter
+from moss.dockerd.labels import HOME
 from moss.errors import BoxRefused
 from moss.files import remove_tree
 
-HOME, SLOT, KEEPER = "moss.dev/home", "moss.dev/slot", "moss.dev/keeper"
+SLOT, KEEPER = "moss.dev/slot", "moss.dev/keeper"
 START_SECONDS = 20.0
 ORDER_SECONDS = 10.0
 BUSY = ("created", "running", "paused", "restarting", "removing")

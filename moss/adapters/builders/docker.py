@@ -17,7 +17,8 @@ from moss.adapters.builders.steps import run_step, tail
 from moss.adapters.builders.tree_digest import drop_caches, tree_digest
 from moss.config import DockerBuild
 from moss.dockerd import Conflict, Engine, Gone, home_tag, labels_filter
-from moss.dockerd.found import BASE, COMMIT, HOME, KEY, NAME, RUN, SOURCE, Found, reference, repository
+from moss.dockerd.found import BASE, COMMIT, NAME, SOURCE, Found, reference, repository
+from moss.dockerd.labels import HOME, KEY, RUN
 from moss.domain.frozen import sha256
 from moss.domain.ids import CommitId, Digest, Key, RunId
 from moss.domain.launch import fill_all
@@ -166,10 +167,7 @@ class DockerBuilder:
         return sorted((one for one in found if one.whole(self._tag)), key=lambda one: one.id)
 
     def _look(self, name: str) -> Found | None:
-        try:
-            with self._engine.saying(f"the image {name} cannot be looked at"):
-                row = self._engine.api.inspect_image(name)
-        except Gone:
+        if (row := self._engine.image(name)) is None:
             return None
         labels = (row["Config"] or {}).get("Labels")
         return Found.of(row["Id"], row.get("RepoTags"), row.get("RepoDigests"), labels)

@@ -15,12 +15,10 @@ from typing import Any
 
 from moss.adapters.targets.docker.running import Running
 from moss.dockerd import plain
+from moss.dockerd.labels import COMPOSE_FILES, COMPOSE_FOLDER, COMPOSE_PROJECT, COMPOSE_SERVICE
 from moss.dockerd.substrate import user_settings
 from moss.errors import Refused
 
-PROJECT, SERVICE = "com.docker.compose.project", "com.docker.compose.service"
-FILES, FOLDER = "com.docker.compose.project.config_files", "com.docker.compose.project.working_dir"
-HASH = "com.docker.compose.config-hash"
 SECONDS = 30.0
 LIVE_TAG = "moss-live"
 """of the version that is live; a swap moves it"""
@@ -39,10 +37,12 @@ class Composed:
     @staticmethod
     def of(labels: Mapping[str, str], engine: str | None = None) -> "Composed | None":
         """None for a container that Compose did not make."""
-        if PROJECT not in labels or SERVICE not in labels:
+        if COMPOSE_PROJECT not in labels or COMPOSE_SERVICE not in labels:
             return None
-        files = tuple(one for one in labels.get(FILES, "").split(",") if one)
-        return Composed(labels[PROJECT], labels[SERVICE], files, labels.get(FOLDER, "/"), engine)
+        files = tuple(one for one in labels.get(COMPOSE_FILES, "").split(",") if one)
+        return Composed(
+            labels[COMPOSE_PROJECT], labels[COMPOSE_SERVICE], files, labels.get(COMPOSE_FOLDER, "/"), engine
+        )
 
     @property
     def where(self) -> str:

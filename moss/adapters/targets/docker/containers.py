@@ -6,19 +6,14 @@ start it again; a container is removed without its volumes.
 
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
-from datetime import datetime
-from typing import Any
 
-from moss.dockerd import Conflict, Engine, Gone, labels_filter
+from moss.dockerd import Config, Conflict, Engine, Gone, labels_filter, moment
 from moss.dockerd.found import Found
 from moss.dockerd.substrate import Making
 from moss.domain.frozen import Frozen
 from moss.domain.ids import Digest
 from moss.errors import BoxRefused, TargetDown, TargetError
 from moss.ports import Image
-
-Config = dict[str, Any]
-"""The engine's own form."""
 
 
 class Restart(Frozen):
@@ -47,19 +42,9 @@ class Containers:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
 
-    @property
-    def api_version(self) -> tuple[int, ...]:
-        with self.engine.saying("the engine cannot be asked"):
-            return tuple(int(part) for part in self.engine.api.api_version.split("."))
-
     def look(self, name: str) -> Config | None:
         """As the engine tells it; None where there is none."""
-        try:
-            with self.engine.saying(f"the container {name} cannot be looked at"):
-                told: Config = self.engine.api.inspect_container(name)
-                return told
-        except Gone:
-            return None
+        return self.engine.container(name)
 
     def labelled(self, labels: Mapping[str, str]) -> Iterator[Config]:
         """Those that carry these labels, stopped ones too."""
@@ -81,12 +66,7 @@ class Containers:
                 yield told
 
     def image(self, digest: str) -> Config | None:
-        try:
-            with self.engine.saying(f"the image {digest} cannot be looked at"):
-                told: Config = self.engine.api.inspect_image(digest)
-                return told
-        except Gone:
-            return None
+        return self.engine.image(digest)
 
     def create(self, making: Making, name: str) -> str:
         """Its id. Raises: BoxRefused when its image is gone, TargetError when the name is taken, NoSpace."""
@@ -153,7 +133,7 @@ class Containers:
 
     def last_words(self, told: Config) -> str:
         """The end of what its last start wrote; empty where the engine keeps no log of it."""
-        began = _seconds(str(told["State"].get("StartedAt") or ""))
+        began = moment(told["State"]["StartedAt"]).timestamp()
         with suppress(Gone, TargetDown), self.engine.saying("the log cannot be read"):
             written = self.engine.api.logs(told["Id"], tail=LAST_LINES, since=began)
             return bytes(written).decode(errors="replace")[-2000:]
@@ -187,21 +167,32 @@ def boot_of(told: Config) -> str | None:
     return None if started[:4] in ("", "0001") else f"{told['Id'][:12]} {started}"
 
 
-def _seconds(text: str) -> float:
-    """RFC 3339 with nanoseconds, which Python does not read; 0 for what it never was."""
-    try:
-        return max(0.0, datetime.fromisoformat(text[:19] + "+00:00").timestamp())
-    except ValueError:
-        return 0.0
-
-
 def found_image(told: Config) -> Image:
     """An image as a target names it."""
     labels = (told.get("Config") or {}).get("Labels")
     return Found.of(told["Id"], told.get("RepoTags"), told.get("RepoDigests"), labels).image()
 
 
+def networks_of(told: Config) -> tuple[str, ...]:
+    """Of a container, by name, the one that it was created on first."""
+    mode = str(told["HostConfig"].get("NetworkMode") or "default")
+    if mode in ("host", "none") or mode.startswith("container:"):
+        return (mode,)
+    first = "bridge" if mode == "default" else mode
+    return tuple(sorted(told["NetworkSettings"]["Networks"] or (), key=lambda name: (name != first, name)))
+
+
+def mount_of(told: Config, folder: str) -> Config | None:
+    """What keeps a folder of a container: the mount at it, or the nearest one above it; None: its own layer."""
+    above = [one for one in told.get("Mounts") or () if beneath(folder, one["Destination"])]
+    return max(above, key=lambda one: len(one["Destination"]), default=None)
+
+
+def beneath(folder: str, other: str) -> bool:
+    """Whether a folder is another one or in it."""
+    return f"{folder.rstrip('/')}/".startswith(f"{other.rstrip('/')}/")
+
+
 def _overlap(one: str, other: str) -> bool:
     """Whether one of two folders is the other or in it."""
-    first, second = one.rstrip("/") + "/", other.rstrip("/") + "/"
-    return first.startswith(second) or second.startswith(first)
+    return beneath(one, other) or beneath(other, one)

@@ -13,8 +13,9 @@ from importlib.resources import files
 from pathlib import Path
 
 from moss.adapters.targets.docker.door_pipe import OPEN
-from moss.adapters.targets.docker.own import HOME, NAMELESS, Own, OwnContainer
+from moss.adapters.targets.docker.own import NAMELESS, Own, OwnContainer
 from moss.dockerd import Conflict, Engine, Gone, home_tag
+from moss.dockerd.labels import HOME
 from moss.errors import TargetDown
 
 ALIAS = "moss-gateway"

@@ -2,16 +2,13 @@
 
 import time
 from collections.abc import Callable
-from typing import Any
 
 from moss.adapters.targets.docker.containers import boot_of, runs
-from moss.dockerd import plain
+from moss.dockerd import Config, plain
 from moss.ports import Probe, Readiness
 
 LAST_BREATH = 0.3
 """seconds in which an agent that broke off under a look is expected to end: how it ended says more than that"""
-Config = dict[str, Any]
-"""The engine's own form."""
 
 
 def absent(name: str) -> Probe:

@@ -11,22 +11,19 @@ import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
-from typing import Any
 
-from moss.dockerd import Conflict, Engine, Gone, plain
+from moss.dockerd import Config, Conflict, Engine, Gone, moment, plain
+from moss.dockerd.labels import HOME, ROLE
 from moss.errors import TargetDown
 
-HOME, ROLE, ASKED = "moss.dev/home", "moss.dev/role", "moss.dev/asked"
+ASKED = "moss.dev/asked"
 TRIES = 5
 """another starter, or somebody's `docker rm`, may come in between"""
 END_SECONDS = 5
 NAMELESS = frozenset(("bridge", "default"))
 """networks of the engine on which there are no names"""
 TAKEN = re.compile(r"port is already allocated|address already in use", re.I)
-Config = dict[str, Any]
-"""The engine's own form: it goes to the engine and nowhere else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +42,7 @@ class Own:
 
     def config(self, home_tag: str) -> Config:
         """The whole of it but its networks."""
-        config = {
+        return {
             "Image": self.image,
             "Entrypoint": [self.argv[0]],
             "Cmd": list(self.argv[1:]),
@@ -57,7 +54,6 @@ class Own:
             "Labels": {HOME: home_tag, ROLE: self.role, ASKED: self.asked},
             "HostConfig": self._host(),
         }
-        return config
 
     @property
     def asked(self) -> str:
@@ -139,21 +135,12 @@ class OwnContainer:
 
     def image_is(self, name: str) -> bool:
         """Whether it was made from the image that `name` means now."""
-        found = self.found()
-        try:
-            with self._engine.saying(f"the image {name} cannot be looked at"):
-                return found is not None and found["Image"] == self._engine.api.inspect_image(name)["Id"]
-        except Gone:
-            return False
+        found, image = self.found(), self._engine.image(name)
+        return found is not None and image is not None and found["Image"] == image["Id"]
 
     def found(self) -> Config | None:
         """As the engine tells it; None when there is none."""
-        try:
-            with self._engine.saying(f"{self.name} cannot be looked at"):
-                told: Config = self._engine.api.inspect_container(self.name)
-                return told
-        except Gone:
-            return None
+        return self._engine.container(self.name)
 
     def runs(self) -> bool:
         found = self.found()
@@ -177,8 +164,7 @@ class OwnContainer:
         found = self.found()
         if found is None or not found["State"]["Running"]:
             return False
-        # the engine says nanoseconds
-        since = datetime.fromisoformat(found["State"]["StartedAt"][:26].rstrip("Z") + "+00:00").timestamp()
+        since = moment(found["State"]["StartedAt"]).timestamp()
         with suppress(Gone), self._engine.saying(f"{self.name} cannot be read"):
             written: bytes = self._engine.api.logs(self.name, since=since)
             return line.encode() in written.splitlines()

@@ -8,16 +8,14 @@ import difflib
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from moss.adapters.targets.docker.containers import beneath, mount_of, name_of, networks_of
 from moss.adapters.targets.docker.front import Published
-from moss.adapters.targets.docker.own import NAMELESS, ROLE
+from moss.adapters.targets.docker.own import NAMELESS
 from moss.config import DockerLive
-from moss.dockerd import Engine, Gone, plain
+from moss.dockerd import Config, Engine, plain
+from moss.dockerd.labels import ROLE
 from moss.errors import Absent, Refused, TargetDown
-
-Config = dict[str, Any]
-"""The engine's own form: it comes from the engine."""
 
 ANONYMOUS = re.compile(r"[0-9a-f]{64}")
 SWARM = "com.docker.swarm.service.name"
@@ -39,7 +37,7 @@ class Running:
 
     @property
     def name(self) -> str:
-        return str(self.told["Name"]).lstrip("/")
+        return name_of(self.told)
 
     @property
     def image_name(self) -> str:
@@ -52,11 +50,7 @@ class Running:
     @property
     def networks(self) -> tuple[str, ...]:
         """By name, the one it was created on first."""
-        mode = str(self.told["HostConfig"].get("NetworkMode") or "default")
-        if mode in ("host", "none") or mode.startswith("container:"):
-            return (mode,)
-        first = "bridge" if mode == "default" else mode
-        return tuple(sorted(self.told["NetworkSettings"]["Networks"], key=lambda name: (name != first, name)))
+        return networks_of(self.told)
 
     def published(self, port: int) -> tuple[Published, ...]:
         """Where its port is on the host at this moment."""
@@ -68,8 +62,7 @@ class Running:
 
     def mount(self, folder: str) -> Config | None:
         """What keeps a folder: the mount at it, or above it."""
-        above = [one for one in self.told.get("Mounts") or () if _beneath(folder, one["Destination"])]
-        return max(above, key=lambda one: len(one["Destination"]), default=None)
+        return mount_of(self.told, folder)
 
 
 def look(engine: Engine, name: str) -> Running:
@@ -79,7 +72,7 @@ def look(engine: Engine, name: str) -> Running:
     found = {row["Names"][0].lstrip("/"): row["Id"] for row in rows if row["Names"]}
     if name not in found:
         raise Absent(f"no container is called `{name}`", where=WHERE, mend=_nearest(name, list(found)))
-    told = _inspect(engine, found[name])
+    told = engine.container(found[name])
     if told is None:
         raise Absent(f"the container `{name}` went away", where=WHERE)
     others = tuple(one for key, one in _all(engine, found) if key != name)
@@ -181,7 +174,7 @@ def _dependants(running: Running) -> Iterator[str]:
     for other in running.others:
         host = other["HostConfig"]
         if means & {str(host.get(kind)) for kind in ("NetworkMode", "PidMode", "IpcMode")}:
-            yield str(other["Name"]).lstrip("/")
+            yield name_of(other)
 
 
 def _writers(running: Running, state: Config) -> Iterator[str]:
@@ -189,18 +182,18 @@ def _writers(running: Running, state: Config) -> Iterator[str]:
     for other in running.others:
         mounts = other.get("Mounts") or ()
         if other["State"]["Running"] and any(one.get("RW") and _source(one) == _source(state) for one in mounts):
-            yield str(other["Name"]).lstrip("/")
+            yield name_of(other)
 
 
 def _neighbours(running: Running) -> list[str]:
     """Running containers, none of MOSS's, on the agent's networks that have names."""
     named = set(running.networks) - NAMELESS
     return [
-        str(other["Name"]).lstrip("/")
+        name_of(other)
         for other in running.others
         if other["State"]["Running"]
         and named & set(other["NetworkSettings"]["Networks"])
-        and "moss.dev/role" not in (other["Config"].get("Labels") or {})
+        and ROLE not in (other["Config"].get("Labels") or {})
     ]
 
 
@@ -213,10 +206,6 @@ def _source(mount: Config) -> str:
     return str(mount.get("Name") or mount.get("Source"))
 
 
-def _beneath(folder: str, mount: str) -> bool:
-    return folder == mount or folder.startswith(mount.rstrip("/") + "/")
-
-
 def _nearest(name: str, names: Sequence[str]) -> str:
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     if near:
@@ -225,32 +214,19 @@ def _nearest(name: str, names: Sequence[str]) -> str:
     return f"docker ps -a lists them (there are: {shown}); then live.container"
 
 
-def _inspect(engine: Engine, name: str) -> Config | None:
-    try:
-        with engine.saying(f"the container {name} cannot be looked at"):
-            told: Config = engine.api.inspect_container(name)
-            return told
-    except Gone:
-        return None
-
-
 def _all(engine: Engine, found: dict[str, str]) -> Iterator[tuple[str, Config]]:
     for name, key in found.items():
-        told = _inspect(engine, key)
-        if told is not None:
+        if (told := engine.container(key)) is not None:
             yield name, told
 
 
 def _image(engine: Engine, told: Config) -> Config:
-    try:
-        with engine.saying("the image cannot be looked at"):
-            image: Config = engine.api.inspect_image(told["Image"])
-            return image
-    except Gone:
-        raise TargetDown(
-            f"the image of `{str(told['Name']).lstrip('/')}` is gone from the engine: nothing could bring it back "
-            "(mend: make the container anew from an image that is there)"
-        ) from None
+    if (image := engine.image(told["Image"])) is not None:
+        return image
+    raise TargetDown(
+        f"the image of `{name_of(told)}` is gone from the engine: nothing could bring it back (mend: make the "
+        "container anew from an image that is there)"
+    )
 
 
 def _layer(engine: Engine, told: Config) -> tuple[str, ...]:
@@ -264,6 +240,6 @@ def _layer(engine: Engine, told: Config) -> tuple[str, ...]:
         path
         for path in paths
         if path not in folders
-        and not any(_beneath(path, place) or _beneath(place, path) for place in places)
+        and not any(beneath(path, place) or beneath(place, path) for place in places)
         and "__pycache__" not in path
     )

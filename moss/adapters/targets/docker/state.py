@@ -8,16 +8,16 @@ Invariant: both do the same steps (`state.steps`).
 import os
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from pydantic import ValidationError
 
-from moss.adapters.targets.docker.own import HOME, ROLE
+from moss.adapters.targets.docker.containers import mount_of
 from moss.adapters.targets.state import tree
 from moss.adapters.targets.state.steps import perform
 from moss.adapters.targets.state.words import Answer, Asked
 from moss.daemon import durable
-from moss.dockerd import Conflict, Engine, Gone, plain
+from moss.dockerd import Config, Conflict, Engine, Gone, plain
+from moss.dockerd.labels import HOME, ROLE
 from moss.domain.frozen import Frozen
 from moss.domain.ids import Key
 from moss.errors import NoSpace, TargetDown, TargetError
@@ -28,8 +28,6 @@ INSIDE = PurePosixPath("/state")
 SNAPSHOTS, COPY = "snapshots", "evidence"
 CAPABILITIES = ("DAC_OVERRIDE", "CHOWN", "FOWNER", "FSETID")
 """over the files of whatever user the agent is"""
-Config = dict[str, Any]
-"""The engine's own form."""
 
 
 class StatePlace(Frozen):
@@ -47,8 +45,7 @@ class StatePlace(Frozen):
 
 def place_of(told: Config, state: PurePosixPath) -> StatePlace | None:
     """Where a container keeps a folder of its own; None: in its own layer."""
-    above = [one for one in told.get("Mounts") or () if state.is_relative_to(one["Destination"])]
-    mount = max(above, key=lambda one: len(one["Destination"]), default=None)
+    mount = mount_of(told, str(state))
     if mount is None or mount.get("Type") not in ("volume", "bind"):
         return None
     volume = mount.get("Name") if mount["Type"] == "volume" else None

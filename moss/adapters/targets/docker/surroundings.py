@@ -7,13 +7,14 @@ through to it.
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from moss import __version__
-from moss.adapters.targets.docker.containers import Containers, boot_of, runs
+from moss.adapters.targets.docker.containers import Containers, boot_of, networks_of, runs
 from moss.adapters.targets.docker.door import Door
 from moss.adapters.targets.docker.front import Front, Published, front_options
-from moss.config import DockerLive, OpenAiTurn, Settings
+from moss.config import DockerLive, Settings
+from moss.dockerd import Config
 from moss.dockerd.substrate import UserSettings
 from moss.domain.launch import fill, launch
 from moss.errors import TargetDown
@@ -21,8 +22,6 @@ from moss.hold.client import HoldClient
 from moss.hold.words import Backend
 
 T = TypeVar("T")
-Config = dict[str, Any]
-"""The engine's own form."""
 ADDRESS_SECONDS = 1.0
 """an engine tells the address a moment after the start"""
 
@@ -36,8 +35,7 @@ class Surroundings:
         self._containers, self._live, self._token = containers, live, token
         self.image = live.front_image or f"moss:{__version__}"
         self.door = Door(containers.engine, home, self.image, settings.gateway.port)
-        session = settings.turn.session_header if isinstance(settings.turn, OpenAiTurn) else "X-Session-Id"
-        options = front_options(home, live.port, settings.health.path, session)
+        options = front_options(home, live.port, settings.health.path, settings.session_header)
         self.front = Front(containers.engine, home, options, self.image) if live.drain == "hold" else None
 
     def lent(self, networks: tuple[str, ...]) -> dict[str, str]:
@@ -103,15 +101,6 @@ class Surroundings:
         if told is None:
             raise TargetDown("the agent's container was deleted as soon as it was started")
         return told
-
-
-def networks_of(told: Config) -> tuple[str, ...]:
-    """Of a container, by name, the one that it was created on first."""
-    mode = str(told["HostConfig"].get("NetworkMode") or "default")
-    if mode in ("host", "none") or mode.startswith("container:"):
-        return (mode,)
-    first = "bridge" if mode == "default" else mode
-    return tuple(sorted(told["NetworkSettings"]["Networks"] or (), key=lambda name: (name != first, name)))
 
 
 def networks_asked(user: UserSettings) -> tuple[str, ...]:

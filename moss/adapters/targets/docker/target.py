@@ -12,36 +12,36 @@ An agent that polls (`drain = "drain"`) is not held: it drains while it is stopp
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from moss.adapters.targets.docker import looks
-from moss.adapters.targets.docker.adoption import Adoption, Before, Beside
-from moss.adapters.targets.docker.containers import Containers, Restart, boot_of, found_image, name_of, runs
-from moss.adapters.targets.docker.own import HOME, ROLE
-from moss.adapters.targets.docker.state import LiveState, StatePlace, place_of
-from moss.adapters.targets.docker.surroundings import Surroundings, networks_asked, networks_of
-from moss.adapters.targets.docker.swaps import LastKnownGood, Side, Swaps
-from moss.adapters.targets.docker.versions import (
-    LIVE,
-    Versions,
-    forgotten,
-    kept_name,
-    lent_variables,
+from moss.adapters.targets.docker.adoption import Adoption, Before
+from moss.adapters.targets.docker.compose import LIVE_TAG
+from moss.adapters.targets.docker.containers import (
+    NEVER,
+    Containers,
+    Restart,
+    boot_of,
+    found_image,
+    name_of,
+    networks_of,
+    runs,
 )
+from moss.adapters.targets.docker.state import LiveState, StatePlace, place_of
+from moss.adapters.targets.docker.surroundings import Surroundings, networks_asked
+from moss.adapters.targets.docker.swaps import LastKnownGood, Side, Swaps
+from moss.adapters.targets.docker.versions import LIVE, Versions, forgotten, kept_name, lent_variables
+from moss.adapters.targets.held import answered, held, released
 from moss.adapters.targets.state import tree
 from moss.adapters.targets.version import Version
 from moss.config import DockerLive, Settings
 from moss.daemon import durable
-from moss.dockerd import Engine, home_tag
+from moss.dockerd import Config, Engine, home_tag
+from moss.dockerd.labels import COMPOSE_IMAGE, HOME, ROLE
 from moss.dockerd.own_start import own_start
-from moss.dockerd.substrate import COMPOSE_IMAGE, USERS, user_settings
+from moss.dockerd.substrate import USERS, user_settings
 from moss.domain.ids import Digest, Key
 from moss.errors import BoxRefused, NoSpace, NotExpected, TargetDown
 from moss.ports import Answered, Held, Image, LiveVersion, OwnStart, Place, Probe, Released, Snapshot, TurnDriver
-
-LIVE_TAG = "moss-live"
-Config = dict[str, Any]
-"""The engine's own form."""
 
 
 class DockerTarget:
@@ -60,8 +60,7 @@ class DockerTarget:
         self._containers = Containers(self._engine)
         self._around = Surroundings(self._containers, home, settings, self._live, lambda: access()[1])
         self._swaps = Swaps(self._folder)
-        beside = Beside(self._around.front, self._around.door, turns.health, self._around.lent)
-        self.adoption = Adoption(self._engine, home, self._live, beside)
+        self.adoption = Adoption(self._containers, home, self._live, self._around, turns.health)
 
     @property
     def engine(self) -> Engine:
@@ -136,7 +135,7 @@ class DockerTarget:
             return LiveVersion(self._image_of(told), boot, runs(told))
         good = self._swaps.newest()
         if good is None:
-            raise TargetDown(f"there is no container `{self._live.container}`; mend: live.container, or start it")
+            raise self._absent()
         side = good.side(good.settled) if good.settled else None
         return LiveVersion((side or good.old).version.image, None, False)
 
@@ -161,8 +160,8 @@ class DockerTarget:
 
     def hold(self, key: Key, drain_seconds: float, deadline_seconds: float) -> Held:
         waiting = self._swap.hold_waiting
-        held = self._around.ask(lambda hold: hold.hold(key, drain_seconds, deadline_seconds, waiting), self._networks)
-        return Held(held.drained, held.seconds, held.complete) if held is not None else Held(0, 0.0, True)
+        says = self._around.ask(lambda hold: hold.hold(key, drain_seconds, deadline_seconds, waiting), self._networks)
+        return held(says) if says is not None else Held(0, 0.0, True)
 
     def stop(self, key: Key, expected: Digest) -> None:
         told = self._look()
@@ -195,7 +194,7 @@ class DockerTarget:
         mine = versions.ensure(side)
         self._no_stranger(mine["Id"], good.state, good.sidecars)
         versions.name_live(side, mine)
-        self._containers.restart(mine["Id"], Restart())
+        self._containers.restart(mine["Id"], NEVER)
         self._containers.start(mine["Id"])
         self._around.tell(self._around.found(mine["Id"]), self._networks)
 
@@ -221,15 +220,11 @@ class DockerTarget:
     def release(self, key: Key) -> Released:
         if (told := self._look()) is not None and runs(told):
             self._around.tell(told, self._networks)
-        released = self._around.ask(lambda hold: hold.release(key), self._networks)
-        return Released(released.waited, released.longest_wait, released.refused) if released else Released(0, 0.0, 0)
+        says = self._around.ask(lambda hold: hold.release(key), self._networks)
+        return released(says) if says is not None else Released(0, 0.0, 0)
 
     def answered(self, key: Key) -> Sequence[Answered]:
-        lines = self._around.ask(lambda hold: hold.answered(key), self._networks) or ()
-        return tuple(
-            Answered(line.id, line.at, line.method, line.path, line.status, line.body_sha, line.session)
-            for line in lines
-        )
+        return answered(self._around.ask(lambda hold: hold.answered(key), self._networks) or ())
 
     def restore_state(self, key: Key) -> None:
         self._nothing_runs("the state is not exchanged under it")
@@ -255,7 +250,7 @@ class DockerTarget:
         if told is not None:
             return own_start(user_settings(told, self._containers.image(told["Image"]) or {}), self._live)
         if good is None:
-            raise TargetDown(f"there is no container `{self._live.container}`; mend: live.container, or start it")
+            raise self._absent()
         return own_start(good.user, self._live)
 
     def evidence_root(self) -> Path:
@@ -286,6 +281,9 @@ class DockerTarget:
     def _look(self) -> Config | None:
         return self._containers.look(self._live.container)
 
+    def _absent(self) -> TargetDown:
+        return TargetDown(f"there is no container `{self._live.container}`; mend: live.container, or start it")
+
     def _versions(self, good: LastKnownGood) -> Versions:
         return Versions(self._containers, self._tag, good)
 
@@ -303,7 +301,7 @@ class DockerTarget:
         if told is not None:
             return networks_of(told)
         if good is None:
-            raise TargetDown(f"there is no container `{self._live.container}`; mend: live.container, or start it")
+            raise self._absent()
         return networks_asked(good.user)
 
     def _setting_out(self, told: Config, key: Key) -> LastKnownGood:
@@ -315,7 +313,7 @@ class DockerTarget:
         if place is None:
             raise BoxRefused(f"{self._live.state} of `{self._live.container}` is on no volume: a swap would lose it")
         policy, newest = Restart.of(told), self._swaps.newest()
-        if policy == Restart() and newest is not None and newest.settled is None and self._versions(newest).is_of(told):
+        if policy == NEVER and newest is not None and newest.settled is None and self._versions(newest).is_of(told):
             policy = newest.restart  # a swap that never came to its end took it away
         old = Side(
             version=Version.of(self._image_of(told)),
@@ -345,10 +343,8 @@ class DockerTarget:
         found = list(self._containers.writers(str(place.folder), {told["Id"]}))
         for one in found:
             labels = one["Config"].get("Labels") or {}
-            if one["Image"] in (told["Image"], image.digest) or (labels.get(HOME), labels.get(ROLE)) == (
-                self._tag,
-                LIVE,
-            ):
+            ours = (labels.get(HOME), labels.get(ROLE)) == (self._tag, LIVE)
+            if ours or one["Image"] in (told["Image"], image.digest):
                 raise NotExpected(f"`{name_of(one)}` runs on the same state: two agents would write to it")
         return tuple(one["Id"] for one in found)
 

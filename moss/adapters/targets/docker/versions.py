@@ -8,11 +8,11 @@ Invariant: what has the user's name and is neither of the two is never touched.
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from moss.adapters.targets.docker.containers import Containers, name_of, runs
-from moss.adapters.targets.docker.own import HOME, ROLE
 from moss.adapters.targets.docker.swaps import LastKnownGood, Side, short
+from moss.dockerd import Config
+from moss.dockerd.labels import HOME, ROLE
 from moss.dockerd.substrate import LENT, container_config, variables
 from moss.domain.ids import Digest, Key
 from moss.errors import BoxRefused, NotExpected
@@ -20,8 +20,6 @@ from moss.errors import BoxRefused, NotExpected
 SWAP, VERSION = "moss.dev/swap", "moss.dev/version"
 """labels: the swap that made it, the image that it was made of"""
 LIVE = "live"
-Config = dict[str, Any]
-"""The engine's own form."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +56,7 @@ class Versions:
             raise BoxRefused(f"the image of {side.version.name} is gone")
         good = self.good
         labels = {HOME: self.home_tag, ROLE: LIVE, SWAP: good.key, VERSION: side.version.digest}
-        making = container_config(good.user, image, api=self.containers.api_version, env=side.env, labels=labels)
+        making = container_config(good.user, image, api=self.containers.engine.version, env=side.env, labels=labels)
         made = self.containers.look(self.containers.create(making, side.kept))
         if made is None:
             raise BoxRefused(f"the container of {side.version.name} was deleted as soon as it was made")

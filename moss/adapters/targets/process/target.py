@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
+from moss.adapters.targets.held import answered, held, released
 from moss.adapters.targets.process import agent_log
 from moss.adapters.targets.process.client import SupervisorClient
 from moss.adapters.targets.process.home import SupervisorHome
@@ -22,7 +23,7 @@ from moss.adapters.targets.process.ward import environment
 from moss.adapters.targets.process.words import Agent, Record, Restart, Spec, Version
 from moss.adapters.targets.state import running_copy, tree
 from moss.adapters.targets.state.snapshots import Snapshots
-from moss.config import OpenAiTurn, ProcessLive, Settings
+from moss.config import ProcessLive, Settings
 from moss.daemon import durable, lock
 from moss.domain.frozen import Frozen
 from moss.domain.ids import Digest, Key
@@ -150,8 +151,7 @@ class ProcessTarget:
         if self._live.drain == "drain":
             return Held(0, 0.0, True)
         waiting = self._swap.hold_waiting
-        held = self._front(lambda hold: hold.hold(key, drain_seconds, deadline_seconds, waiting))
-        return Held(held.drained, held.seconds, held.complete)
+        return held(self._front(lambda hold: hold.hold(key, drain_seconds, deadline_seconds, waiting)))
 
     def stop(self, key: Key, expected: Digest) -> None:
         self._supervisor.stop(expected, self._live.grace_seconds)
@@ -184,15 +184,10 @@ class ProcessTarget:
         return ("127.0.0.1", self._agent().port)
 
     def release(self, key: Key) -> Released:
-        released = self._front(lambda hold: hold.release(key))
-        return Released(released.waited, released.longest_wait, released.refused)
+        return released(self._front(lambda hold: hold.release(key)))
 
     def answered(self, key: Key) -> Sequence[Answered]:
-        lines = self._front(lambda hold: hold.answered(key))
-        return tuple(
-            Answered(line.id, line.at, line.method, line.path, line.status, line.body_sha, line.session)
-            for line in lines
-        )
+        return answered(self._front(lambda hold: hold.answered(key)))
 
     def restore_state(self, key: Key) -> None:
         self._nothing_runs("the state is not exchanged under it")
@@ -295,13 +290,12 @@ class ProcessTarget:
 def hold_options(home: Path, settings: Settings) -> HoldOptions:
     """The proxy before the live agent, as the settings want it."""
     assert isinstance(settings.live, ProcessLive)
-    session = settings.turn.session_header if isinstance(settings.turn, OpenAiTurn) else "X-Session-Id"
     return HoldOptions(
         folder=home / "hold",
         host=settings.live.host,
         port=settings.live.port,
         health_paths=(settings.health.path,),
-        session_header=session,
+        session_header=settings.session_header,
     )
 
 

@@ -15,7 +15,6 @@ STRANGER = "import http.server as h; h.HTTPServer(('', 8080), h.SimpleHTTPReques
 def test_who_gets_the_address_of_an_agent_that_ended_gets_no_message(tiny: LiveDocker) -> None:
     tiny.run()  # nobody starts it again
     tiny.adopt()
-    tiny.target.keep_alive()
     own = tiny.inspect()["NetworkSettings"]["Networks"][f"moss-{home_tag(tiny.settings.home)}"]  # type: ignore[index]
     front = tiny.target._around.front
     assert front is not None

@@ -1,0 +1,10 @@
+"""Owns the names of the labels that tell what a container or image is to MOSS, and those of Compose. No logic."""
+
+HOME, ROLE, KEY, RUN = "moss.dev/home", "moss.dev/role", "moss.dev/key", "moss.dev/run"
+"""whose it is, what for, the idempotency key and the run that it was made for"""
+COMPOSE_PROJECT, COMPOSE_SERVICE = "com.docker.compose.project", "com.docker.compose.service"
+COMPOSE_FILES = "com.docker.compose.project.config_files"
+COMPOSE_FOLDER = "com.docker.compose.project.working_dir"
+COMPOSE_HASH = "com.docker.compose.config-hash"
+COMPOSE_IMAGE = "com.docker.compose.image"
+"""by which Compose sees whether a container runs the image that its file names"""
