@@ -1,8 +1,5 @@
 """The demo in containers as a person runs it: killed at any moment it goes on, ends as it should, and goes whole."""
 
-import json
-import os
-import random
 import signal
 import subprocess
 import sys
@@ -13,16 +10,16 @@ from pathlib import Path
 import pytest
 
 from .scene import HERE, left_of, wait_until
+from .tellings import killed_at_random, start, told_to_its_end
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("docker")]
+DEMO = "examples.clerk.demo_docker"
 KILLS = 2
 ROOT = HERE.parents[1]
 
 
 def run(folder: Path, *words: str, **env: str) -> "subprocess.Popen[str]":
-    argv = [sys.executable, "-u", "-m", "examples.clerk.demo_docker", "--folder", str(folder), *words]
-    told = {**os.environ, "PYTHONPATH": str(ROOT), **env}
-    return subprocess.Popen(argv, cwd=ROOT, env=told, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return start(DEMO, folder, *words, env=env)
 
 
 def docker(*words: str) -> list[str]:
@@ -69,24 +66,8 @@ def test_killed_in_containers_it_goes_on_and_ends_the_same(folder: Path) -> None
         demo.send_signal(signal.SIGINT)
         _, said = demo.communicate(timeout=60)
     assert (demo.returncode, "`make demo-docker` goes on from here" in said) == (130, True)
-    seed = int(os.environ.get("MOSS_TEST_SEED") or random.randrange(1 << 32))
-    print(f"seed {seed}")
-    moments = random.Random(seed)
-    for _ in range(KILLS):
-        with run(folder) as demo:
-            try:
-                demo.communicate(timeout=moments.uniform(0.5, 40))
-            except subprocess.TimeoutExpired:
-                demo.kill()
-                demo.communicate()
-    with run(folder) as demo:
-        shown, said = demo.communicate(timeout=800)
-    print(shown, said)
-    assert demo.returncode == 0
-    last = json.loads(shown.splitlines()[-1])
-    assert last["demo"] == "ok"
-    assert last["runs"] == {"ev-01": "committed", "ev-02": "rolled_back"}
-    assert (last["refused"], last["lost"], last["journal"]) == (0, 0, "whole")
+    killed_at_random(DEMO, folder, KILLS, within=40)
+    shown = told_to_its_end(DEMO, folder, 800)
     for word in ("in containers", "consent", "matrix", "CONVERGED", "rollback", "restored, the old version serves"):
         assert word in shown
     was = docker("container", "inspect", "-f", "{{.Image}}", f"clerk-{folder.name}")
@@ -101,16 +82,7 @@ def test_killed_in_containers_it_goes_on_and_ends_the_same(folder: Path) -> None
 @pytest.mark.timeout(300)
 def test_killed_while_the_clerk_is_adopted_it_goes_on(folder: Path) -> None:
     """The move itself: each kill leaves the old clerk, or a move that goes on."""
-    seed = int(os.environ.get("MOSS_TEST_SEED") or random.randrange(1 << 32))
-    print(f"seed {seed}")
-    moments = random.Random(seed)
-    for _ in range(4):
-        with run(folder) as demo:
-            try:
-                demo.communicate(timeout=moments.uniform(0.5, 8))
-            except subprocess.TimeoutExpired:
-                demo.kill()
-                demo.communicate()
+    killed_at_random(DEMO, folder, 4, within=8)
     with run(folder) as demo:
         assert demo.stdout is not None
         assert any("23 turns served" in line for line in demo.stdout), "the clerk serves under MOSS"
