@@ -18,19 +18,13 @@ from moss.adapters.targets.docker.running import look
 from moss.adapters.targets.docker.target import DockerTarget
 from moss.config import (
     DockerLive,
-    HealthSettings,
-    HttpTurn,
-    RetentionSettings,
-    Settings,
-    SubstrateSettings,
-    SwapSettings,
 )
 from moss.dockerd import Engine, home_tag, labels_filter
 from moss.domain.ids import Digest, Key
 from moss.errors import TargetDown
 from moss.ports import Image, Readiness
 from moss.testing import agent
-from moss.testing.live_process import SECONDS, Asked, Turns, post, until
+from moss.testing.live_process import SECONDS, Asked, Turns, post, tiny_settings, until
 
 INSIDE = 8080
 LABEL = "moss.dev/test"
@@ -101,16 +95,7 @@ class LiveDocker:
                 "engine": engine,
             }
         )
-        self.settings = Settings(
-            root=folder,
-            home=folder / "home",
-            substrate=SubstrateSettings(name="tiny"),
-            live=live,
-            health=HealthSettings(),
-            turn=HttpTurn(path="/say", body="{}"),
-            swap=SwapSettings(hold_waiting=waiting),
-            retention=RetentionSettings(free_bytes=0),
-        )
+        self.settings = tiny_settings(folder, live, waiting)
         self.settings.home.mkdir(mode=0o700, parents=True)
         self.old = tiny_image("1")
         self._threads: list[threading.Thread] = []

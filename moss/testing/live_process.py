@@ -17,6 +17,7 @@ from moss.adapters.targets.process.target import ProcessTarget
 from moss.config import (
     HealthSettings,
     HttpTurn,
+    LiveSettings,
     ProcessLive,
     RetentionSettings,
     Settings,
@@ -103,6 +104,20 @@ def post(port: int, text: str, path: str = "/say") -> Asked:
     return asked
 
 
+def tiny_settings(folder: Path, live: LiveSettings, waiting: int) -> Settings:
+    """The settings of a home that holds the tiny agent, whatever it runs in."""
+    return Settings(
+        root=folder,
+        home=folder / "home",
+        substrate=SubstrateSettings(name="tiny"),
+        live=live,
+        health=HealthSettings(),
+        turn=HttpTurn(path="/say", body="{}"),
+        swap=SwapSettings(hold_waiting=waiting),
+        retention=RetentionSettings(free_bytes=0),
+    )
+
+
 class LiveProcess:
     """A live target of `folder` whose version "1" is installed. `settings` are those of its home."""
 
@@ -119,16 +134,7 @@ class LiveProcess:
                 "drain": drain,
             }
         )
-        self.settings = Settings(
-            root=folder,
-            home=folder / "home",
-            substrate=SubstrateSettings(name="tiny"),
-            live=live,
-            health=HealthSettings(),
-            turn=HttpTurn(path="/say", body="{}"),
-            swap=SwapSettings(hold_waiting=waiting),
-            retention=RetentionSettings(free_bytes=0),
-        )
+        self.settings = tiny_settings(folder, live, waiting)
         self.old = self.version("1")
         self._threads: list[threading.Thread] = []
         self.target = self.reopened()

@@ -5,6 +5,7 @@ import queue
 import re
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,16 @@ from tests.docs.pages import Shown, pattern
 SECONDS = 120.0
 PATIENCE = 20.0
 LOOKS = ("moss status", "moss doctor", "moss show", "moss down")
+
+
+def env_of(person: Path) -> dict[str, str]:
+    """The environment of somebody whose home is `person`, with this installation on the PATH."""
+    return {
+        "HOME": str(person),
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+        "LANG": "C.UTF-8",
+        "PYTHONUNBUFFERED": "1",
+    }
 
 
 class Shell:

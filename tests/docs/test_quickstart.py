@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +12,7 @@ from moss.daemon import lock
 from moss.settings import load
 from moss.wiring import Wiring
 from tests.docs.pages import ROOT, console
-from tests.docs.shell import Shell
+from tests.docs.shell import Shell, env_of
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
@@ -43,13 +42,7 @@ def end_shop(shop: Path) -> None:
 
 
 def test_the_quickstart_and_operations_do_what_they_show(person: Path) -> None:
-    env = {
-        "HOME": str(person),
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
-        "LANG": "C.UTF-8",
-        "PYTHONUNBUFFERED": "1",
-    }
-    with Shell(ROOT, env) as shell:
+    with Shell(ROOT, env_of(person)) as shell:
         for shown in console(ROOT / "docs" / "quickstart.md"):
             shell.run(shown)
         for shown in console(ROOT / "docs" / "operations.md"):

@@ -3,7 +3,6 @@
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +12,7 @@ import pytest
 from moss.settings import load
 from moss.wiring import Wiring
 from tests.docs.pages import ROOT, console
-from tests.docs.shell import Shell
+from tests.docs.shell import Shell, env_of
 
 pytestmark = [
     pytest.mark.needs("docker"),
@@ -59,13 +58,7 @@ def end_on_engine(shop: Path) -> None:
 
 
 def test_the_quickstart_with_docker_does_what_it_shows(person: Path) -> None:
-    env = {
-        "HOME": str(person),
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
-        "LANG": "C.UTF-8",
-        "PYTHONUNBUFFERED": "1",
-    }
-    with Shell(ROOT, env) as shell:
+    with Shell(ROOT, env_of(person)) as shell:
         for shown in console(ROOT / "docs" / "quickstart-docker.md"):
             shell.run(shown)
     beside = docker("container", "ls", "--format", "{{.Names}}", "--filter", "name=-front$", "--filter", "name=-door$")

@@ -17,6 +17,7 @@ from moss.adapters.evidence.hermes_copy import Unreadable, open_copy
 from moss.adapters.evidence.hermes_rows import BadRows, Row, is_over, turn_of
 from moss.adapters.evidence.hermes_sessions import Begun, Sessions
 from moss.adapters.evidence.line import write_line
+from moss.adapters.evidence.mark import CursorWords
 from moss.config import HermesEvidence
 from moss.domain.evidence import Turn
 from moss.domain.frozen import Frozen, sha256
@@ -44,23 +45,12 @@ class Bad(Frozen):
     stop: int | None = None
 
 
-class Mark(Frozen):
+class Mark(CursorWords):
     """How far a session was read: the last row and the ordinal of the last turn that was given or passed."""
 
     row: int = Field(0, ge=0)
     turns: int = Field(0, ge=0)
     bad: tuple[Bad, ...] = ()
-
-    def cursor(self, session: str) -> Cursor:
-        return Cursor(session, self.model_dump_json(exclude_defaults=True))
-
-
-def mark_of(cursor: Cursor | None) -> Mark:
-    """The mark of a cursor; the beginning where there is none or its words are not ours."""
-    try:
-        return Mark.model_validate_json(cursor.mark) if cursor else Mark()
-    except ValidationError:
-        return Mark()
 
 
 class HermesSource:
@@ -152,7 +142,7 @@ class HermesSource:
         piece = _Piece()
         for raw, last in sessions.all():
             session = self._redactor.clean(raw)
-            mark = mark_of(cursors.get(session))
+            mark = Mark.read(cursors.get(session))
             if last <= mark.row and not mark.bad:
                 continue
             for reading in self._session(sessions, raw, mark):
@@ -285,7 +275,7 @@ class _Spread:
     """Takes a candidate guard each so many turns of a scan, whatever the sessions are."""
 
     def __init__(self, sessions: Sessions, cursors: Mapping[str, Cursor]) -> None:
-        seen = max((mark_of(cursor).row for cursor in cursors.values()), default=0)
+        seen = max((Mark.read(cursor).row for cursor in cursors.values()), default=0)
         news = max(0, sessions.newest() - seen)
         self._stride, self._at = max(1, news // ROWS_OF_A_TURN // GUARDS), 0
 

@@ -18,7 +18,7 @@ import orjson
 from moss.adapters.evidence.blocks import LONGEST
 from moss.adapters.evidence.far import blocks
 from moss.adapters.evidence.line import BadLine, read_line
-from moss.adapters.evidence.mark import TAIL, Bad, Mark, mark_of, tail_hash
+from moss.adapters.evidence.mark import TAIL, Bad, Mark, tail_hash
 from moss.adapters.evidence.past import earlier_lines
 from moss.adapters.evidence.sieve import Line, Passed, Sieve, Spread
 from moss.config import JsonlEvidence
@@ -65,10 +65,10 @@ class JsonlSource:
         """Raises: UserError, after all that could be read was given, when a file could not."""
         sieve, broken = Sieve(signals), list[str]()
         paths = self._paths(root)
-        marks = {path: mark_of(cursors.get(path)) for path in paths}
+        marks = {path: Mark.read(cursors.get(path)) for path in paths}
         news = sum(max(0, _size(root, path) - mark.at) for path, mark in marks.items())
         spread = Spread(max(1, news // GUARDS))
-        moved = {mark.inode: mark for cursor in cursors.values() if (mark := mark_of(cursor)).inode}
+        moved = {mark.inode: mark for cursor in cursors.values() if (mark := Mark.read(cursor)).inode}
         for path, mark in marks.items():
             try:
                 yield from self._file(root, path, mark, moved, sieve, spread, news <= SMALL)

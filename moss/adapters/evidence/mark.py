@@ -4,6 +4,7 @@ Never opens a file. Invariant: a mark stands behind a newline (or at 0), so an u
 """
 
 import hashlib
+from typing import Self
 
 from pydantic import Field, ValidationError
 
@@ -21,24 +22,28 @@ class Bad(Frozen):
     size: int
 
 
-class Mark(Frozen):
+class CursorWords(Frozen):
+    """What a source keeps in a cursor's words."""
+
+    def cursor(self, of: str) -> Cursor:
+        return Cursor(of, self.model_dump_json(exclude_defaults=True))
+
+    @classmethod
+    def read(cls, cursor: Cursor | None) -> Self:
+        """The words of a cursor; the beginning where there is none or its words are not ours."""
+        try:
+            return cls.model_validate_json(cursor.mark) if cursor else cls()
+        except ValidationError:
+            return cls()
+
+
+class Mark(CursorWords):
     """`at`: bytes read. `tail`: hash of the bytes just before. `inode`: finds the file again under a new name."""
 
     inode: str = ""
     at: int = Field(0, ge=0)
     tail: str = ""
     bad: tuple[Bad, ...] = ()
-
-    def cursor(self, path: str) -> Cursor:
-        return Cursor(path, self.model_dump_json(exclude_defaults=True))
-
-
-def mark_of(cursor: Cursor | None) -> Mark:
-    """The mark of a cursor; the beginning where there is none or its words are not ours."""
-    try:
-        return Mark.model_validate_json(cursor.mark) if cursor else Mark()
-    except ValidationError:
-        return Mark()
 
 
 def tail_hash(data: bytes) -> str:

@@ -6,7 +6,6 @@ import subprocess
 import sys
 import threading
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,21 +26,6 @@ pytestmark = [pytest.mark.needs("docker"), pytest.mark.slow, pytest.mark.xdist_g
 RUN = RunId("ev-01")
 SECONDS = 60.0
 SLEEP = "import time; print('up', flush=True); time.sleep(600)"
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerHome]:
-    home = DockerHome(tmp_path_factory.mktemp("home"))
-    yield home
-    home.clean()
-
-
-@pytest.fixture
-def boxes(home: DockerHome) -> Iterator[DockerBoxes]:
-    boxes = DockerBoxes(home.path, config.DockerBoxes(), 8790)
-    yield boxes
-    for box in boxes.list():
-        boxes.remove(box.key)
 
 
 def spec(program: str, *words: str, **more: object) -> BoxSpec:

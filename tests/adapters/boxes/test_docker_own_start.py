@@ -4,12 +4,10 @@ import json
 import socket
 import time
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from moss import config
 from moss.adapters.boxes.docker import DockerBoxes
 from moss.domain.ids import Digest, Key, RunId
 from moss.errors import BoxRefused
@@ -46,26 +44,11 @@ CMD ["serve"]
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerHome]:
-    home = DockerHome(tmp_path_factory.mktemp("home"))
-    yield home
-    home.clean()
-
-
-@pytest.fixture(scope="module")
 def image(home: DockerHome, tmp_path_factory: pytest.TempPathFactory) -> Image:
     tree = tmp_path_factory.mktemp("tree")
     (tree / "agent.py").write_text(AGENT)
     (tree / "Dockerfile").write_text(DOCKERFILE)
     return Image(Digest(home.build(tree)), "agent:1", None)
-
-
-@pytest.fixture
-def boxes(home: DockerHome) -> Iterator[DockerBoxes]:
-    boxes = DockerBoxes(home.path, config.DockerBoxes(), 8790)
-    yield boxes
-    for box in boxes.list():
-        boxes.remove(box.key)
 
 
 def spec(image: Image, own: OwnStart, state: Path, **more: object) -> BoxSpec:

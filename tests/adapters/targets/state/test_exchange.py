@@ -11,34 +11,23 @@ from moss.adapters.targets.state.snapshots import Snapshots
 from moss.domain.ids import Key
 from moss.errors import NoSpace
 
+from .kill_steps import STEPPING
 from .test_tree import small_disk as small_disk
 
 KEY = Key("ev-01/swap")
 LIMIT = 1 << 30
 
-KILLED = """
-import os, sys
-from pathlib import Path
+KILLED = (
+    STEPPING
+    + """
 from moss.adapters.targets.state import exchange
 from moss.adapters.targets.state.snapshots import Snapshots
-calls, at = 0, int(sys.argv[2])
-def step(real):
-    def counted(*words, **named):
-        global calls
-        calls += 1
-        if calls == at:
-            os._exit(9)
-        done = real(*words, **named)
-        calls += 1
-        if calls == at:
-            os._exit(9)
-        return done
-    return counted
 os.rename, Path.mkdir, Path.rmdir = step(os.rename), step(Path.mkdir), step(Path.rmdir)
 exchange.tree.copy_durably, exchange.remove_tree = step(exchange.tree.copy_durably), step(exchange.remove_tree)
 root = Path(sys.argv[1])
 Snapshots(root / "snapshots", root / "state", in_place=True).restore("ev-01/swap")
 """
+)
 
 
 def make(root: Path) -> Snapshots:

@@ -12,35 +12,24 @@ from moss.domain.ids import Key
 from moss.errors import NoSpace, TargetError
 from moss.testing.live_process import until
 
+from .kill_steps import STEPPING
 from .test_tree import small_disk as small_disk
 
 KEY = Key("ev-01/swap")
 LIMIT = 1 << 30
 
-KILLED = """
-import os, sys
-from pathlib import Path
+KILLED = (
+    STEPPING
+    + """
 from moss.adapters.targets.state import snapshots
 from moss.adapters.targets.state.snapshots import Snapshots
-calls, at = 0, int(sys.argv[3])
-def step(real):
-    def counted(*words, **named):
-        global calls
-        calls += 1
-        if calls == at:
-            os._exit(9)
-        done = real(*words, **named)
-        calls += 1
-        if calls == at:
-            os._exit(9)
-        return done
-    return counted
 os.rename, snapshots.tree.copy_exact = step(os.rename), step(snapshots.tree.copy_exact)
 snapshots.tree.copy_durably = step(snapshots.tree.copy_durably)
 snapshots.write_durably, snapshots.remove_tree = step(snapshots.write_durably), step(snapshots.remove_tree)
 found = Snapshots(Path(sys.argv[1]) / "snapshots", Path(sys.argv[1]) / "state")
 getattr(found, sys.argv[2])(*(("ev-01/swap",) if sys.argv[2] == "restore" else ("ev-01/swap", 1 << 30)))
 """
+)
 
 
 def make(root: Path) -> Snapshots:
